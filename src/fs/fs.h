@@ -1,0 +1,55 @@
+/* fs.h - the mounted tree: the only room that knows FUSE.
+ *
+ * Life of a mount: fs_new, fs_check (the first listing), fs_mount, fs_run (until the kernel lets go), fs_free.
+ */
+#ifndef SCIFS_FS_FS_H
+#define SCIFS_FS_FS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct cache;
+struct fs;
+struct http;
+struct session;
+
+enum fs_names { FS_NAMES_SCIFS, FS_NAMES_GIRDER };
+
+/* Strings are copied. Zero means the default in brackets. */
+struct fs_config {
+	const char *source;             /* as the user named it; shown in /proc/mounts and status */
+	const char *mountpoint;         /* a folder, or "/dev/fd/N" of a mount made by somebody else */
+	const char *fuse_options;       /* more options for the kernel's mount ("noatime,..."), or NULL */
+	const char *config_json;        /* the options in force, without secrets, for .scifs/config.json; or NULL */
+	bool allow_other;               /* other users may enter, as far as modes allow */
+	bool show_control;              /* list .scifs in each directory */
+	bool online;                    /* fs_check fails when the server cannot be reached, whatever is kept */
+	bool debug_fuse;                /* libfuse's own trace */
+	enum fs_names names;
+	uid_t uid;                      /* owner of everything */
+	gid_t gid;
+	unsigned attr_ttl_ms;           /* [policy's] */
+	unsigned list_ttl_ms;           /* [policy's] */
+	unsigned negative_ttl_ms;       /* [5000] a name that was not there */
+	unsigned soft_wait_ms;          /* [1000] how long a known thing waits to be looked at again before what is kept answers */
+	unsigned read_wait_ms;          /* [60000] the last error of a read comes after so long at most */
+	unsigned callers;               /* [32] threads for blocking backend calls */
+	uint64_t memory;                /* bytes of block memory, for the share of one reader */
+};
+
+/* Everything borrowed must outlive fs_free(). -ENOMEM. */
+int fs_new(const struct fs_config *config, struct session *session, struct http *http, struct cache *cache, struct fs **ret);
+/* List the root (from the server, else from what is kept unless `online`). Blocks up to the policy's timeout. *why
+ * (malloc'ed, may stay NULL) is one line for the user. */
+int fs_check(struct fs *fs, char **why);
+/* Mount it. -errno with *why: no /dev/fuse, no right to mount, mount point in use ... */
+int fs_mount(struct fs *fs, char **why);
+/* Serve until unmounted or fs_stop(). Blocks. 0, or -errno of the FUSE session. */
+int fs_run(struct fs *fs);
+/* Make fs_run() return soon. Async-signal-safe. */
+void fs_stop(struct fs *fs);
+/* Unmount if still mounted, end the threads, free. */
+void fs_free(struct fs *fs);
+
+#endif

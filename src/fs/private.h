@@ -1,0 +1,242 @@
+/* private.h - what the files of fs share: nodes, handles, parked requests.
+ *
+ * One lock, fs->lock, guards the tree: every field of a node marked (L), the number table, the children of directories.
+ * It is never held over a network call, a disk access, a callback or a reply to FUSE (the reply may be what lets the
+ * kernel forget the node).
+ */
+#ifndef SCIFS_FS_PRIVATE_H
+#define SCIFS_FS_PRIVATE_H
+
+#define FUSE_USE_VERSION 35
+
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "backend/backend.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/thread.h"
+#include "base/vec.h"
+#include "cache/cache.h"
+#include "fs/fs.h"
+
+#define FS_CONTROL_NAME ".scifs"
+#define FS_NAME_MAX 255
+#define FS_CHILDREN_MAX 10000000u       /* entries of one directory that are believed */
+
+struct control;         /* control.c's own */
+struct documents;       /* xattr.c's own: the documents kept in memory */
+struct journal;         /* events.c's own: errors and events as lines */
+
+/* A directory's children. */
+struct dir {
+	struct map *by_name;            /* (L) display name -> struct node *, each holding a reference */
+	VEC(struct node *) order;       /* (L) the same in listing order, without partial finds */
+	bool listed;                    /* (L) `order` is a whole listing (perhaps a stale one) */
+	bool listing;                   /* (L) somebody is listing it now; fs->changed tells when that ends */
+	uint64_t listing_since;         /* (L) monotonic ms */
+	uint64_t listed_at;             /* (L) monotonic ms at which `order` was true */
+	uint64_t serial;                /* (L) goes up with each change of the listing */
+	int error;                      /* (L) -errno of the last try, 0 */
+	unsigned cold_lookups;          /* (L) single lookups answered by the server since the last listing */
+	struct map *absent;             /* (L) display name -> time in ms at which it was not there; bounded; or NULL */
+	char *fingerprint;              /* (L) of backend_changed(), or NULL */
+};
+
+struct node {
+	struct fs *fs;
+	uint64_t ino;                   /* st_ino; unique among live nodes, but for replaced ones */
+	uint64_t nlookup;               /* (L) the kernel's count */
+	unsigned refs;                  /* (L) everybody else's */
+	unsigned opens;                 /* (L) open handles */
+	struct node *parent;            /* holds a reference; NULL for the root */
+	char *name;                     /* (L) display name in parent */
+	struct object object;           /* (L) copy it out (node_object) before calling a backend */
+	uint64_t object_at;             /* (L) monotonic ms at which `object` was true */
+	bool stale;                     /* (L) the server could not be asked when it should have been */
+	bool replaced;                  /* (L) a newer version has a node of its own; this one serves old handles */
+	bool refreshing;                /* (L) somebody asks the server about it */
+	uint64_t refreshing_since;      /* (L) */
+	bool pages_clean;               /* (L) the kernel's pages are of object.version: keep_cache */
+	uint64_t generation;
+	struct dir *dir;                /* of directories, else NULL */
+	struct control *control;        /* of names below .scifs, else NULL; owned, control_free() */
+};
+
+struct verify;          /* verify.c */
+
+struct handle {
+	struct node *node;              /* reference */
+	struct cache_file *file;        /* of an open file; NULL for size 0 */
+	struct object object;           /* as it was at open: the version is pinned */
+	pthread_mutex_t lock;           /* guards what follows */
+	struct cache_cursors cursors;
+	struct verify *verify;          /* or NULL */
+	struct buf text;                /* content of a control, read with direct_io */
+	VEC(struct node *) entries;     /* a directory's snapshot, references */
+	VEC(char *) names;              /* and the names under which they were listed */
+	bool is_control, is_dir;
+};
+
+struct fs {
+	struct fs_config config;
+	struct session *session;
+	struct http *http;
+	struct cache *cache;
+	struct fuse_session *se;
+	bool mounted;
+	pthread_mutex_t lock;           /* the tree */
+	pthread_cond_t changed;         /* with lock: a listing or a refresh ended (monotonic clock) */
+	struct map *by_ino;             /* (L) ino -> struct node * */
+	struct node *root;
+	uint64_t generation;            /* (L) */
+	unsigned attr_ttl_ms, list_ttl_ms;
+	struct thread_pool *callers;
+	struct thread_pool *notifier;   /* one thread: the only sender of kernel notifications */
+	struct thread_pool *hasher;     /* one thread: whole-read verification */
+	struct documents *documents;
+	struct journal *errors, *events;
+	time_t mounted_at;
+	_Atomic uint64_t count_reads, count_read_bytes, count_lookups, count_getattrs, count_listings, count_errors;
+	_Atomic unsigned read_waits;    /* reads that wait for the network now */
+	_Atomic bool space_known;
+	_Atomic uint64_t space_used, space_total;
+	pthread_t housekeeper;
+	bool housekeeping;
+};
+
+/* ---- node.c ---- */
+int node_table_init(struct fs *fs);
+void node_table_done(struct fs *fs);
+struct node *node_of(struct fs *fs, fuse_ino_t ino);            /* a kernel's number to our node; no reference taken */
+fuse_ino_t node_number(const struct node *n);                   /* what the kernel calls it */
+struct node *node_ref(struct node *n);                          /* takes fs->lock */
+void node_unref(struct node *n);                                /* takes fs->lock; NULL is fine */
+void node_unrefp(struct node **n);
+struct node *node_ref_locked(struct node *n);
+void node_unref_locked(struct node *n);
+/* The node for this object below this parent: a living one of the same identity (its object renewed; a file that is
+ * open and has a new version gets a new node), or a new one. Takes over `o` (zeroed). Lock held. Returns a reference. */
+int node_enter_locked(struct fs *fs, struct node *parent, const char *name, struct object *o, uint64_t at, struct node **ret);
+/* A control's node: takes over `c`. ino is derived from parent and name. Lock held. Returns a reference. */
+int node_enter_control_locked(struct fs *fs, struct node *parent, const char *name, struct control *c, bool is_dir,
+                              struct node **ret);
+void node_forget(struct fs *fs, struct node *n, uint64_t nlookup);
+int node_object(struct node *n, struct object *ret);            /* a copy; takes fs->lock; object_done() it */
+bool node_is_dir(const struct node *n);
+void node_stat_locked(const struct node *n, struct stat *ret);
+/* Path from the mount's root by display names, "/" first; malloc'ed. Takes fs->lock. For logs, links and errors. */
+int node_path(struct node *n, char **ret);
+/* Look again at n if it is older than max_age_ms. On a caller; waits at most soft_wait when something is known. 0: fresh, or
+ * stale but usable (n->stale says so); -ENOENT gone; -errno. */
+int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms);
+void node_notify_entry(struct fs *fs, struct node *parent, const char *name);   /* queued for the notifier */
+void node_notify_inode(struct fs *fs, struct node *n, bool data);
+
+/* ---- dir.c ---- */
+/* See that dir's listing is no older than max_age_ms (UINT_MAX: any). On a caller; one listing at a time, others wait for
+ * it. As node_refresh: stale is better than nothing. */
+int dir_load(struct fs *fs, struct node *dir, unsigned max_age_ms);
+/* The child of this display name, a reference. On a caller: may list or look up. -ENOENT. */
+int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **ret);
+/* Walk a display path ("/a/b") from the root. On a caller. */
+int dir_walk(struct fs *fs, const char *path, struct node **ret);
+/* Drop what is believed of this directory (and of its children's attributes): the next look asks the server. Tells the kernel. */
+void dir_drop(struct fs *fs, struct node *dir);
+bool fs_error_is_unreachable(int err);          /* -errno: says nothing about the thing, only about the way to it */
+
+/* ---- name.c: pure ---- */
+/* The display name of a raw name: escapes what POSIX cannot hold, cuts what is too long (id goes into the cut). */
+int name_display(enum fs_names mode, const char *raw, const char *id, char **ret);
+/* The raw name of a display name (not of twins and cut ones). -EINVAL: no raw name gives this. */
+int name_raw(enum fs_names mode, const char *display, char **ret);
+/* NAME~ID8.EXT */
+int name_twin(const char *display, const char *id, char **ret);
+/* Does it look like a twin's or a cut name, which only a listing can resolve? */
+bool name_may_be_twin(const char *display);
+/* Display names of a whole directory's objects: ret[i] malloc'ed. Of equal ones a directory keeps the name, else the lowest
+ * id; independent of the order of objects. */
+int name_assign(enum fs_names mode, const struct object *objects, size_t n, char **ret);
+
+/* ---- ops.c: parked requests ---- */
+/* A FUSE request that is answered later. An interrupt answers EINTR at once and sets `cancelled`; whoever finishes the
+ * work afterwards finds it answered. */
+struct op {
+	struct fs *fs;
+	fuse_req_t req;
+	struct node *node;              /* reference, may be NULL */
+	struct handle *handle;
+	int cancelled;
+	bool answered;                  /* under lock */
+	pthread_mutex_t lock;
+	void (*run)(struct op *op);     /* on a caller */
+	char *name;                     /* owned */
+	size_t size;
+	off_t offset;
+	int flags;
+	bool plus;
+	struct fuse_file_info fi;
+};
+struct op *op_new(struct fs *fs, fuse_req_t req, struct node *node);     /* NULL: ENOMEM was replied */
+/* Hand op to a caller; run() must end with one of the op_reply functions. */
+void op_park(struct op *op, void (*run)(struct op *op));
+/* True: the caller of this function must reply to op->req now and then call op_free(). False: it was interrupted and
+ * answered already; just op_free(). */
+bool op_claim(struct op *op);
+void op_free(struct op *op);
+void op_reply_err(struct op *op, int err);              /* err: -errno or 0; frees op */
+void op_reply_entry(struct op *op, struct node *n);     /* consumes a reference of n; frees op */
+void op_reply_attr(struct op *op, struct node *n);      /* frees op */
+void op_reply_buf(struct op *op, const void *p, size_t n);      /* frees op */
+void op_reply_xattr(struct op *op, const void *p, size_t n);    /* size 0 asks: replies length or ERANGE; frees op */
+void fs_entry_locked(struct fs *fs, struct node *n, struct fuse_entry_param *ret);
+unsigned fs_now_age(uint64_t at);                       /* ms since */
+
+/* ---- xattr.c: blocking, on a caller ---- */
+int documents_init(struct fs *fs);
+void documents_done(struct fs *fs);
+/* The document of a node: kept if fresh, else asked for, else (unreachable) the kept stale one. */
+int documents_get(struct fs *fs, struct node *n, struct doc *ret);
+void documents_drop(struct fs *fs, struct node *n);
+bool xattr_is_quick(struct node *n, const char *name);  /* can be answered without the network (also by an error) */
+int xattr_get(struct fs *fs, struct node *n, const char *name, struct buf *ret);        /* -ENODATA, -E2BIG, -ENOTSUP */
+int xattr_list(struct fs *fs, struct node *n, struct buf *ret);         /* names, each ended by NUL */
+int xattr_set(struct fs *fs, struct node *n, const char *name, const void *value, size_t size);
+
+/* ---- control.c: blocking, on a caller, unless said otherwise ---- */
+/* `.scifs` in a directory, or a name below a control directory. Returns a reference. */
+int control_root(struct fs *fs, struct node *dir, struct node **ret);           /* does not block */
+int control_lookup(struct fs *fs, struct node *parent, const char *name, struct node **ret);
+/* Names of a control directory, for readdir: nodes and names are appended (references, malloc'ed). */
+int control_list(struct fs *fs, struct node *n, struct handle *h);
+int control_open(struct fs *fs, struct node *n, struct handle *h);              /* fills h->text */
+int control_readlink(struct fs *fs, struct node *n, char **ret);
+void control_stat_locked(const struct node *n, struct stat *st);                /* mode, size, times */
+void control_free(struct control *c);
+
+/* ---- events.c: lines for .scifs/errors and .scifs/events; any thread, never blocks ---- */
+int events_init(struct fs *fs);         /* also sets backend's fault hook */
+void events_done(struct fs *fs);
+void events_add(struct fs *fs, const char *what, struct node *n, const char *detail);   /* "changed", "gone", "silent", ... */
+int journal_text(struct journal *j, const char *below, struct buf *ret);        /* lines whose path is below; "" all */
+size_t journal_size(struct journal *j);
+
+/* ---- verify.c: whole reads held against the server's digest ---- */
+struct verify *verify_new(struct fs *fs, const struct object *o);       /* NULL: nothing to verify by */
+void verify_free(struct verify *v);
+/* A read [offset, +n) is about to be answered from `hit`. True: verify took the hit and will call answer(arg, verdict)
+ * (0 or -EIO) on the hasher thread when it may be replied. False: reply now, the hit stays the caller's. */
+bool verify_feed(struct verify *v, struct cache_file *f, uint64_t offset, size_t n, struct cache_hit *hit,
+                 void (*answer)(void *arg, int verdict), void *arg);
+
+/* ---- read.c ---- */
+void read_start(struct op *op);         /* a FUSE read: never blocks; answers op */
+
+#endif
