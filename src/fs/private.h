@@ -94,7 +94,7 @@ struct fs {
 	bool mounted;
 	pthread_mutex_t lock;           /* the tree */
 	pthread_cond_t changed;         /* with lock: a listing or a refresh ended (monotonic clock) */
-	struct map *by_ino;             /* (L) ino -> struct node * */
+	struct map64 *by_ino;           /* (L) ino -> struct node * */
 	struct node *root;
 	uint64_t generation;            /* (L) */
 	unsigned attr_ttl_ms, list_ttl_ms;

@@ -1,0 +1,50 @@
+/* vec.h - a typed growing array. Zeroed is empty. No locks. */
+#ifndef SCIFS_BASE_VEC_H
+#define SCIFS_BASE_VEC_H
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VEC(type)              \
+	struct {               \
+		type *at;      \
+		size_t n, room; \
+	}
+
+static inline int vec_grow(void **at, size_t *room, size_t n, size_t one)
+{
+	size_t want;
+	void *p;
+
+	if (n < *room)
+		return 0;
+	want = *room ? *room + *room / 2 + 1 : 8;
+	if (want > SIZE_MAX / one)
+		return -ENOMEM;
+	p = realloc(*at, want * one);
+	if (!p)
+		return -ENOMEM;
+	*at = p;
+	*room = want;
+	return 0;
+}
+
+/* 0 or -ENOMEM, the vector unchanged then. */
+#define vec_push(v, ...)                                                                            \
+	({                                                                                          \
+		int _r = vec_grow((void **)&(v)->at, &(v)->room, (v)->n, sizeof(*(v)->at));          \
+		if (_r == 0)                                                                        \
+			(v)->at[(v)->n++] = (__VA_ARGS__);                                          \
+		_r;                                                                                 \
+	})
+/* Frees the array, not what its elements own. */
+#define vec_done(v)                    \
+	do {                           \
+		free((v)->at);         \
+		(v)->at = NULL;        \
+		(v)->n = (v)->room = 0; \
+	} while (0)
+
+#endif
