@@ -102,6 +102,8 @@ void http_hurry(struct http *h, struct http_transfer *t);
  * is the -errno of status.c and *ret is filled nevertheless). Not on the engine thread. The caller ends *ret with
  * http_reply_done() in every case. `request->cancelled` is looked at whenever http_wake() was called. */
 int http_call(struct http *h, const struct http_request *request, struct http_reply *ret);
+/* For every http_call of the calling thread that names no `cancelled` of its own; NULL ends it. */
+void http_set_cancel(const int *cancelled);
 /* Let every http_call look at its `cancelled`. Any thread, never blocks. */
 void http_wake(struct http *h);
 void http_reply_init(struct http_reply *r);

@@ -1,0 +1,138 @@
+/* request.c - a request as a curl handle: every curl_easy_setopt there is. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "http/private.h"
+
+#define HTTP_RECEIVE_BUFFER (512L << 10)        /* curl's largest: fewer turns of the engine for a byte */
+
+static int add(struct curl_slist **list, const char *line)
+{
+	struct curl_slist *more = curl_slist_append(*list, line);
+
+	if (!more)
+		return -ENOMEM;
+	*list = more;
+	return 0;
+}
+
+static int add_auth(struct http_transfer *t)
+{
+	_cleanup_free_ char *origin = NULL;
+	const char *text;
+	char *line;
+	int r;
+
+	if (!t->auth || !t->auth_header)
+		return 0;
+	r = http_origin(t->at, &origin);
+	if (r < 0)
+		return r;
+	/* NULL on a hop to another origin: nothing of ours goes there. */
+	text = secret_text(t->auth, origin);
+	if (!text)
+		return 0;
+	r = str_fmt(&line, "%s: %s%s", t->auth_header, t->auth_prefix ? t->auth_prefix : "", text);
+	if (r < 0)
+		return r;
+	r = add(&t->slist, line);
+	explicit_bzero(line, strlen(line));
+	free(line);
+	return r;
+}
+
+static int set_protocols(CURL *e)
+{
+#if LIBCURL_VERSION_NUM >= 0x075500
+	return curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") ? -ENOMEM : 0;
+#else
+	return curl_easy_setopt(e, CURLOPT_PROTOCOLS, CURLPROTO_HTTP | CURLPROTO_HTTPS) ? -ENOMEM : 0;
+#endif
+}
+
+static void set_body(struct http_transfer *t, CURL *e)
+{
+	if (strcmp(t->method, "GET") == 0 && !t->body)
+		return;
+	if (strcmp(t->method, "HEAD") == 0) {
+		curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+		return;
+	}
+	/* POSTFIELDS for every method with a body, or that must say Content-Length: 0. */
+	curl_easy_setopt(e, CURLOPT_POST, 1L);
+	curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->body_len);
+	curl_easy_setopt(e, CURLOPT_POSTFIELDS, t->body ? t->body : "");
+	curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, t->method);
+}
+
+int request_make_easy(struct http_transfer *t, const struct http_config *c, const char *user_agent)
+{
+	char range[64];
+	CURL *e = curl_easy_init();
+	int r = 0;
+
+	if (!e)
+		return -ENOMEM;
+	t->easy = e;
+	curl_easy_setopt(e, CURLOPT_URL, t->at);
+	curl_easy_setopt(e, CURLOPT_PRIVATE, t);
+	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);        /* we follow, and add secrets per hop */
+	curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	curl_easy_setopt(e, CURLOPT_USERAGENT, user_agent);
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_ms);
+	curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
+	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, HTTP_RECEIVE_BUFFER);
+	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, c->insecure ? 0L : 1L);
+	curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, c->insecure ? 0L : 2L);
+	if (c->ca_file)
+		curl_easy_setopt(e, CURLOPT_CAINFO, c->ca_file);
+	if (c->proxy)
+		curl_easy_setopt(e, CURLOPT_PROXY, c->proxy);
+	r = set_protocols(e);
+	set_body(t, e);
+	if (t->has_range) {
+		snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)(t->first + t->done_bytes),
+		         (unsigned long long)t->last);
+		curl_easy_setopt(e, CURLOPT_RANGE, range);
+	}
+	for (size_t i = 0; r == 0 && t->headers && t->headers[i]; i++)
+		r = add(&t->slist, t->headers[i]);
+	if (r == 0)
+		r = add(&t->slist, "Expect:");
+	if (r == 0)
+		r = add(&t->slist, "Accept: */*");
+	if (r == 0 && (t->body || strcmp(t->method, "GET") != 0) && strcmp(t->method, "HEAD") != 0) {
+		_cleanup_free_ char *line = NULL;
+
+		/* curl would say "form" by itself, and servers would read the body as one. */
+		r = str_fmt(&line, "Content-Type: %s", t->content_type ? t->content_type : "application/octet-stream");
+		if (r == 0)
+			r = add(&t->slist, line);
+	}
+	if (r == 0)
+		r = add_auth(t);
+	curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->slist);
+	if (r < 0)
+		request_drop_easy(t);
+	return r;
+}
+
+void request_drop_easy(struct http_transfer *t)
+{
+	if (t->easy)
+		curl_easy_cleanup(t->easy);
+	t->easy = NULL;
+	/* The list holds the secret's line. */
+	for (struct curl_slist *l = t->slist; l; l = l->next)
+		explicit_bzero(l->data, strlen(l->data));
+	curl_slist_free_all(t->slist);
+	t->slist = NULL;
+}

@@ -1,0 +1,69 @@
+/* trace.c - the wire in the debug log, a line an attempt, without secrets. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "http/private.h"
+
+static bool is_secret(const char *name, size_t n)
+{
+	static const char *const words[] = {"token", "key", "password", "passwd", "secret", "signature", "credential", "auth"};
+	char lower[64];
+
+	if (n >= sizeof(lower))
+		return true;
+	for (size_t i = 0; i < n; i++)
+		lower[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 32 : name[i]);
+	lower[n] = 0;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strstr(lower, words[i]))
+			return true;
+	return false;
+}
+
+char *trace_url(const char *url)
+{
+	struct buf b = BUF_MAX(8192);
+	const char *query = strchr(url, '?'), *at = strchr(url, '@'), *scheme = strstr(url, "://");
+	const char *path = scheme ? strchr(scheme + 3, '/') : NULL;
+
+	if (scheme && at && (!path || at < path)) {
+		(void)buf_add(&b, url, (size_t)(scheme + 3 - url));
+		url = at + 1;
+	}
+	/* A URL that does not fit is cut: this is a log line. */
+	(void)buf_add(&b, url, query && query > url ? (size_t)(query - url) : strlen(url));
+	while (query && *query) {
+		size_t n = 1 + strcspn(query + 1, "&"), name = strcspn(query + 1, "=&");
+
+		if (buf_add(&b, query, 1 + name) < 0)
+			break;
+		if (1 + name < n && buf_adds(&b, is_secret(query + 1, name) ? "=***" : "") == 0 && !is_secret(query + 1, name))
+			(void)buf_add(&b, query + 1 + name, n - 1 - name);
+		query += n;
+	}
+	return buf_take(&b);
+}
+
+void trace_attempt(const struct http_transfer *t, int err)
+{
+	_cleanup_free_ char *url = NULL;
+	uint64_t ms = clock_mono_ms() - t->attempt_at;
+
+	if (!log_enabled(LOG_LEVEL_DEBUG))
+		return;
+	url = trace_url(t->at ? t->at : t->url);
+	if (t->has_range)
+		log_debug("http: %s %s bytes=%llu-%llu -> %d, %llu bytes, %llu ms, attempt %u%s%s", t->method, url ? url : "?",
+		          (unsigned long long)(t->first + t->done_bytes), (unsigned long long)t->last, t->reply.status,
+		          (unsigned long long)t->attempt_bytes, (unsigned long long)ms, t->reply.attempts, err ? ", " : "",
+		          err ? strerror(-err) : "");
+	else
+		log_debug("http: %s %s -> %d, %llu bytes, %llu ms, attempt %u%s%s", t->method, url ? url : "?", t->reply.status,
+		          (unsigned long long)t->attempt_bytes, (unsigned long long)ms, t->reply.attempts, err ? ", " : "",
+		          err ? strerror(-err) : "");
+}
