@@ -26,7 +26,7 @@ static int reserve(struct buf *b, size_t n)
 	want = b->room ? b->room * 2 : 64;
 	if (want < b->len + n + 1)
 		want = b->len + n + 1;
-	if (want > max + 1)
+	if (want - 1 > max)
 		want = max + 1;
 	p = realloc(b->data, want);
 	if (!p)

@@ -9,6 +9,11 @@
 
 #define _cleanup_(fn) __attribute__((cleanup(fn)))
 
+/* A name that no other line of the file makes: for macros that declare a variable and may be nested. */
+#define UNIQUE_JOINED(a, b) a##b
+#define UNIQUE_AT(name, line) UNIQUE_JOINED(name, line)
+#define UNIQUE(name) UNIQUE_AT(name, __LINE__)
+
 /* Defines fnp(T **): what _cleanup_(fnp) calls for a local pointer. fn must accept NULL. */
 #define DEFINE_CLEANUP(type, fn)                     \
 	static inline __attribute__((unused)) void fn##p(type *p) \
@@ -63,8 +68,10 @@ static inline void scoped_lock_drop(struct scoped_lock *l)
 	pthread_mutex_unlock(l->m);
 }
 
-/* WITH_LOCK(&m) { ... }: held in the block, also when it is left by return or break (break leaves the block). */
-#define WITH_LOCK(mutex) \
-	for (struct scoped_lock _cleanup_(scoped_lock_drop) _held = scoped_lock_take(mutex); _held.once; _held.once = 0)
+/* WITH_LOCK(&m) { ... }: held in the block, also when it is left by return or break (break leaves the block). One may stand
+ * in another: each line has its own variable. */
+#define WITH_LOCK(mutex) WITH_LOCK_AS(mutex, UNIQUE(_held))
+#define WITH_LOCK_AS(mutex, held) \
+	for (struct scoped_lock _cleanup_(scoped_lock_drop) held = scoped_lock_take(mutex); held.once; held.once = 0)
 
 #endif

@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,6 +32,13 @@ struct timespec clock_wall(void)
 
 	clock_gettime(CLOCK_REALTIME, &t);
 	t.tv_sec += turned / 1000;
+	t.tv_nsec += turned % 1000 * 1000000;
+	if (t.tv_nsec < 0 || t.tv_nsec >= 1000000000) {
+		int carry = t.tv_nsec < 0 ? -1 : 1;
+
+		t.tv_sec += carry;
+		t.tv_nsec -= carry * 1000000000;
+	}
 	return t;
 }
 
@@ -50,6 +58,14 @@ static int digits(const char **p, int n, int *ret)
 	}
 	*ret = v;
 	return 0;
+}
+
+static int days_in(int year, int month)
+{
+	static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+	bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+
+	return days[month - 1] + (month == 2 && leap);
 }
 
 int clock_parse_iso(const char *s, struct timespec *ret)
@@ -91,7 +107,7 @@ int clock_parse_iso(const char *s, struct timespec *ret)
 		if (digits(&s, 2, &zm) < 0)
 			return -EINVAL;
 	}
-	if (*s || mo < 1 || mo > 12 || d < 1 || d > 31 || h > 24 || mi > 59 || sec > 60)
+	if (*s || mo < 1 || mo > 12 || d < 1 || d > days_in(y, mo) || h > 23 || mi > 59 || sec > 60 || zh > 23 || zm > 59)
 		return -EINVAL;
 	tm.tm_year = y - 1900;
 	tm.tm_mon = mo - 1;

@@ -12,10 +12,12 @@ struct db_stmt;
 /* Open or make it. `steps`: SQL of each version, NULL-terminated; a file of version v is brought up by steps[v], steps[v+1],
  * … in one transaction. `full`: each commit is on the disk before it returns; else a power cut may lose the last ones.
  * A damaged file is renamed to NAME.damaged-TIME with a line in the log, and a fresh one is made. A file of a newer
- * program is left alone: -EPROTONOSUPPORT. Others: -ENOSPC, -EROFS, -EIO, -EACCES, -ENOMEM, -EBUSY. */
+ * program is left alone: -EPROTONOSUPPORT. Others: -ENOENT (its folder), -ENOSPC, -EROFS, -EIO, -EACCES, -ENOMEM, -EBUSY
+ * (somebody else held it for 5 seconds). A new file is 0600. */
 int db_open(const char *path, bool full, const char *const steps[], struct db **ret);
 void db_close(struct db *d);            /* NULL is fine; statements must be done */
 
+/* Damage may show later than db_open(): any of these may answer -EBADMSG. What SQLite says of an error is logged once. */
 int db_exec(struct db *d, const char *sql);
 int db_prepare(struct db *d, const char *sql, struct db_stmt **ret);
 void db_stmt_done(struct db_stmt *s);   /* NULL is fine */

@@ -52,8 +52,10 @@ int digest_new(const char *name, struct digest **ret)
 	}
 	d->evp = EVP_MD_CTX_new();
 	if (!d->evp || EVP_DigestInit_ex(d->evp, md, NULL) != 1) {
+		int r = d->evp ? -ENOTSUP : -ENOMEM;
+
 		digest_free(d);
-		return -ENOMEM;
+		return r;
 	}
 	*ret = d;
 	return 0;

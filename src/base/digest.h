@@ -10,7 +10,8 @@ uint64_t digest_xxh3_64(const void *data, size_t n);
 uint64_t digest_hash64(const char *const parts[]);
 
 struct digest;
-/* "xxh3", "md5", "sha256", "sha512", names without regard to case. -EINVAL: another name. -ENOMEM. */
+/* "xxh3", "md5", "sha256", "sha512", names without regard to case. -EINVAL: another name.
+ * -ENOTSUP: this machine's OpenSSL refuses it (md5 where FIPS is in force). -ENOMEM. */
 int digest_new(const char *name, struct digest **ret);
 int digest_add(struct digest *d, const void *data, size_t n);
 #define DIGEST_HEX_MAX 129

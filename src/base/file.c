@@ -40,6 +40,8 @@ int file_pwrite_all(int fd, const void *p, size_t n, off_t at)
 			continue;
 		if (r < 0)
 			return -errno;
+		if (r == 0)
+			return -EIO;    /* some file systems answer so; asking for ever would not help */
 		p = (const char *)p + r;
 		n -= (size_t)r;
 		at += r;
@@ -112,6 +114,8 @@ int file_mkdirs(const char *path, mode_t mode)
 
 	if (!copy)
 		return -ENOMEM;
+	if (!*copy)
+		return -ENOENT;
 	for (char *p = copy + 1; *p; p++) {
 		if (*p != '/')
 			continue;

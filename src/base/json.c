@@ -40,28 +40,62 @@ const char *json_error(void)
 	return wrong;
 }
 
-/* One pass before cJSON sees the text: depth, NUL bytes, and NUL escapes, which are made underscores in the copy. */
+/* The number in the escape at s ("\\u" and four digits), n bytes long at most; -1: none stands there. */
+static int escape_at(const char *s, size_t n)
+{
+	int v = 0;
+
+	if (n < 6 || s[0] != '\\' || s[1] != 'u')
+		return -1;
+	for (int i = 2; i < 6; i++) {
+		if (!isxdigit((unsigned char)s[i]))
+			return -1;
+		v = v * 16 + (isdigit((unsigned char)s[i]) ? s[i] - '0' : tolower((unsigned char)s[i]) - 'a' + 10);
+	}
+	return v;
+}
+
+/* Make the escape at s, which a backslash begins, one that cJSON can keep; returns how many bytes are settled. */
+static size_t mend_escape(char *s, size_t n)
+{
+	int v = escape_at(s, n), low;
+
+	if (v == 0)
+		memcpy(s, "\\u005f", 6);
+	if (v < 0xd800 || v > 0xdfff)
+		return 2;
+	low = v < 0xdc00 ? escape_at(s + 6, n - 6) : -1;
+	if (low >= 0xdc00 && low <= 0xdfff)
+		return 12;
+	memcpy(s, "\\ufffd", 6);
+	return 6;
+}
+
+/* One pass before cJSON sees the text: depth, count, NUL bytes, and the escapes to mend in the copy. */
 static int clean(char *s, size_t n)
 {
-	size_t depth = 0;
+	size_t depth = 0, values = 0;
 	bool quoted = false;
 
+	if (memchr(s, 0, n))
+		return refuse("a NUL byte");
 	for (size_t i = 0; i < n; i++) {
 		char c = s[i];
 
-		if (!c)
-			return refuse("a NUL byte at %zu", i);
 		if (quoted) {
-			if (c == '\\') {
-				if (i + 5 < n && memcmp(s + i, "\\u0000", 6) == 0)
-					memcpy(s + i, "\\u005f", 6);
-				i++;
-			} else if (c == '"') {
+			if (c == '\\')
+				i += mend_escape(s + i, n - i) - 1;
+			else if (c == '"')
 				quoted = false;
-			}
 		} else if (c == '"') {
 			quoted = true;
-		} else if (c == '{' || c == '[') {
+		} else if (c == ',' || c == '{' || c == '[') {
+			if (++values > JSON_VALUES_MAX) {
+				(void)refuse("more than %u values", JSON_VALUES_MAX);
+				return -EMSGSIZE;
+			}
+			if (c == ',')
+				continue;
 			if (++depth > JSON_DEPTH_MAX)
 				return refuse("nested deeper than %d", JSON_DEPTH_MAX);
 		} else if ((c == '}' || c == ']') && depth) {
@@ -94,7 +128,7 @@ int json_parse(const char *text, size_t n, struct json **ret)
 	if (!c)
 		return refuse("not JSON%s", n && copy[0] == '<' ? ", but a page of HTML" : "");
 	for (; end < copy + n; end++)
-		if (!isspace((unsigned char)*end)) {
+		if ((unsigned char)*end > ' ') {
 			cJSON_Delete(c);
 			return refuse("something follows the JSON value");
 		}
@@ -284,9 +318,12 @@ int json_print(const struct json *j, char **ret)
 
 /* ---- raw slices: a small scanner; every step checks the end ---- */
 
+/* What cJSON takes for blanks, so that both doors agree: every control character, and a byte order mark in front. */
 static size_t blanks(const char *t, size_t n, size_t i)
 {
-	while (i < n && (t[i] == ' ' || t[i] == '\t' || t[i] == '\n' || t[i] == '\r'))
+	if (i == 0 && n >= 3 && memcmp(t, "\xef\xbb\xbf", 3) == 0)
+		i = 3;
+	while (i < n && (unsigned char)t[i] <= ' ')
 		i++;
 	return i;
 }
@@ -316,7 +353,7 @@ static size_t skip_value(const char *t, size_t n, size_t i)
 	if (t[i] != '{' && t[i] != '[') {
 		size_t from = i;
 
-		while (i < n && !strchr(",]} \t\r\n", t[i]))
+		while (i < n && (unsigned char)t[i] > ' ' && !strchr(",]}", t[i]))
 			i++;
 		return i == from ? 0 : i;
 	}

@@ -1,7 +1,8 @@
 /* json.h - the only door to cJSON: what comes from a server is hostile. Getters name the wrong field.
  *
- * A NUL escape (u0000) in a text becomes an underscore: C strings would end there. Numbers are doubles: what must keep all
- * its digits is read with json_raw_*(), which gives the server's own bytes.
+ * A NUL escape (u0000) in a text becomes an underscore: C strings would end there. An escape of half a surrogate pair, which
+ * is no character, becomes U+FFFD. Numbers are doubles: what must keep all its digits is read with json_raw_*(), which gives
+ * the server's own bytes.
  */
 #ifndef SCIFS_BASE_JSON_H
 #define SCIFS_BASE_JSON_H
@@ -18,8 +19,9 @@ struct json;    /* a value; those inside of another belong to it */
 
 #define JSON_DEPTH_MAX 64
 #define JSON_LENGTH_MAX (256u << 20)
+#define JSON_VALUES_MAX (4u << 20)      /* each is some 100 bytes in memory, however short its text */
 
-/* -EBADMSG (json_error() says what), -EMSGSIZE (longer than JSON_LENGTH_MAX), -ENOMEM. */
+/* -EBADMSG (json_error() says what), -EMSGSIZE (more than JSON_LENGTH_MAX or JSON_VALUES_MAX), -ENOMEM. */
 int json_parse(const char *text, size_t n, struct json **ret);
 void json_free(struct json *j);         /* of the outermost value only; NULL is fine */
 DEFINE_CLEANUP(struct json *, json_free)

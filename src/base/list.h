@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/cleanup.h"
+
 struct list {
 	struct list *prev, *next;
 };
@@ -49,9 +51,10 @@ static inline void list_remove(struct list *l)
 
 #define list_first(head, type, member) (list_empty(head) ? NULL : container_of((head)->next, type, member))
 #define list_last(head, type, member) (list_empty(head) ? NULL : container_of((head)->prev, type, member))
-/* i may be removed and freed inside. */
-#define list_for_each_safe(i, head, type, member)                                                             \
-	for (struct list *_l = (head)->next, *_n = _l->next;                                                   \
-	     _l != (head) && ((i) = container_of(_l, type, member), 1); _l = _n, _n = _l->next)
+/* i may be removed and freed inside, no other member may. */
+#define list_for_each_safe(i, head, type, member) list_for_each_as(i, head, type, member, UNIQUE(_l), UNIQUE(_n))
+#define list_for_each_as(i, head, type, member, l, n)   \
+	for (struct list *l = (head)->next, *n = l->next; \
+	     l != (head) && ((i) = container_of(l, type, member), 1); l = n, n = l->next)
 
 #endif

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/file.h"
+#include "base/str.h"
 
 #define LINE_MAX_BYTES 4096
 #define MASKS_MAX 64
@@ -68,6 +68,20 @@ bool log_enabled(enum log_level level)
 	return (int)level <= atomic_load_explicit(&level_now, memory_order_relaxed);
 }
 
+/* A line cut short may end in the first part of a secret. */
+static void blot_cut(char *line, size_t n)
+{
+	for (int i = 0; i < MASKS_MAX; i++) {
+		size_t k = masks[i] ? strlen(masks[i]) : 0;
+
+		for (k = k < n ? k : n; k >= MASK_MIN; k--)
+			if (memcmp(line + n - k, masks[i], k) == 0) {
+				memcpy(line + n - k, "***", 4);
+				return;
+			}
+	}
+}
+
 static void blot(char *line)
 {
 	for (int i = 0; i < MASKS_MAX; i++) {
@@ -84,33 +98,51 @@ static void blot(char *line)
 	}
 }
 
+/* `raw` without control characters, at line[n] and on; returns the new end, where a NUL stands, below `room`. */
+static size_t escape(const char *raw, char *line, size_t n, size_t room)
+{
+	size_t left = strlen(raw);
+
+	while (left && n + 5 < room) {
+		size_t l = str_plain_char(raw, left);
+
+		if (l) {
+			memcpy(line + n, raw, l);
+			n += l;
+		} else {
+			l = 1;
+			n += (size_t)snprintf(line + n, 5, "\\x%02x", (unsigned char)*raw);
+		}
+		raw += l;
+		left -= l;
+	}
+	line[n] = 0;
+	return n;
+}
+
 void log_line(enum log_level level, const char *format, ...)
 {
 	static const char *const names[] = {"error", "warn", "info", "debug"};
 	static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
 	char raw[LINE_MAX_BYTES], line[LINE_MAX_BYTES + CLOCK_ISO_MAX + 16], when[CLOCK_ISO_MAX];
+	int errno_before = errno, made;
 	va_list ap;
 	size_t n, head;
 
 	if (!log_enabled(level))
 		return;
 	va_start(ap, format);
-	vsnprintf(raw, sizeof(raw), format, ap);
+	made = vsnprintf(raw, sizeof(raw), format, ap);
 	va_end(ap);
+	if (made < 0)
+		return;
 	clock_format_iso(clock_wall(), when);
 	head = (size_t)snprintf(line, sizeof(line), "%s %s: ", when, names[level]);
 	pthread_mutex_lock(&lock);
+	if ((size_t)made >= sizeof(raw))
+		blot_cut(raw, sizeof(raw) - 1);
 	blot(raw);
-	n = head;
-	for (const char *p = raw; *p && n + 6 < sizeof(line); p++) {
-		unsigned char c = (unsigned char)*p;
-
-		if (c < 32 || c == 127)
-			n += (size_t)snprintf(line + n, sizeof(line) - n, "\\x%02x", c);
-		else
-			line[n++] = (char)c;
-	}
-	line[n] = 0;
+	n = escape(raw, line, head, sizeof(line) - 1);
 	if (to_syslog) {
 		syslog(priorities[level], "%s", line + head);
 	} else {
@@ -121,6 +153,7 @@ void log_line(enum log_level level, const char *format, ...)
 		(void)r;        /* there is nowhere to tell that the log cannot be written */
 	}
 	pthread_mutex_unlock(&lock);
+	errno = errno_before;
 }
 
 void log_mask(const char *text)

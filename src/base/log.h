@@ -1,4 +1,5 @@
-/* log.h - one event a line. Any thread. Control characters in a message are escaped, registered secrets become ***. */
+/* log.h - one event a line. Any thread; errno is left alone. Control characters and broken UTF-8 in a message are escaped,
+ * registered secrets become ***; what is longer than 4 KiB is cut. */
 #ifndef SCIFS_BASE_LOG_H
 #define SCIFS_BASE_LOG_H
 
@@ -23,7 +24,8 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 			log_line(LOG_LEVEL_DEBUG, __VA_ARGS__); \
 	} while (0)
 
-/* Used by secret.c: this text never leaves in a line. The text is borrowed until log_unmask. At most 64 at once. */
+/* Used by secret.c: this text never leaves in a line. The text is borrowed until log_unmask. At most 64 at once, and none
+ * shorter than 6 bytes: those would blot out ordinary words. */
 void log_mask(const char *text);
 void log_unmask(const char *text);
 

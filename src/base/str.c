@@ -252,7 +252,7 @@ const char *str_format_size(uint64_t n, char ret[STR_SIZE_MAX])
 	double v = (double)n;
 	size_t u = 0;
 
-	while (v >= 1024 && u < 6) {
+	while (v >= (u ? 1023.95 : 1024) && u < 6) {   /* 1023.95 would be printed as 1024.0 */
 		v /= 1024;
 		u++;
 	}
@@ -319,24 +319,34 @@ size_t str_utf8_cut(const char *s, size_t max)
 	return ((unsigned char)s[cut] & 0xc0) == 0x80 ? max : cut;
 }
 
+size_t str_plain_char(const char *s, size_t n)
+{
+	size_t l = str_utf8_char(s, n);
+	unsigned char c = (unsigned char)*s;
+
+	if (l == 1 && (c < 32 || c == 127))
+		return 0;
+	if (l == 2 && c == 0xc2 && (unsigned char)s[1] < 0xa0)  /* U+0080 .. U+009F */
+		return 0;
+	return l;
+}
+
 char *str_printable(const char *s, size_t max)
 {
-	static char none[] = "(no memory)";
 	size_t n = strlen(s);
 	char *p = malloc(max + 8), *o = p;
 
 	if (!p)
-		return strdup(none);
+		return NULL;
 	while (n && (size_t)(o - p) < max) {
-		size_t l = str_utf8_char(s, n);
-		unsigned char c = (unsigned char)*s;
+		size_t l = str_plain_char(s, n);
 
-		if (l && !(l == 1 && (c < 32 || c == 127)) && !(l == 2 && c == 0xc2 && ((unsigned char)s[1]) < 0xa0)) {
+		if (l) {
 			memcpy(o, s, l);
 			o += l;
 		} else {
 			l = 1;
-			o += sprintf(o, "\\x%02x", c);
+			o += sprintf(o, "\\x%02x", (unsigned char)*s);
 		}
 		s += l;
 		n -= l;

@@ -37,7 +37,9 @@ bool str_utf8_valid(const char *s, size_t n);
 size_t str_utf8_cut(const char *s, size_t max);
 /* Length of the valid UTF-8 character at s (of n bytes), 0 when it is none. */
 size_t str_utf8_char(const char *s, size_t n);
-/* A copy fit for a log line: control characters and broken UTF-8 as \xXX, cut at max bytes. "(no memory)" never fails. */
+/* The same, but 0 for control characters as well. */
+size_t str_plain_char(const char *s, size_t n);
+/* A copy fit for a person's eyes: control characters and broken UTF-8 as \xXX, cut at about max bytes. NULL: no memory. */
 char *str_printable(const char *s, size_t max);
 
 #endif

@@ -11,6 +11,8 @@
 #include "base/cleanup.h"
 #include "base/list.h"
 
+#define STACK_BYTES (1u << 20)
+
 struct piece {
 	struct list link;
 	void (*fn)(void *arg);
@@ -42,6 +44,23 @@ void thread_block_signals(void)
 	pthread_sigmask(SIG_SETMASK, &all, NULL);
 }
 
+/* Born with its signals blocked: one that came between birth and thread_block_signals() would be lost on it. */
+static int born(pthread_t *t, struct thread_pool *p, void *(*fn)(void *))
+{
+	pthread_attr_t attr;
+	sigset_t before;
+	int r;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &before);
+	thread_block_signals();
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	r = pthread_create(t, &attr, fn, p);
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -r;
+}
+
 int pool_new(const char *name, unsigned threads, size_t queue_max, struct thread_pool **ret)
 {
 	struct thread_pool *p = calloc(1, sizeof(*p));
@@ -67,7 +86,6 @@ static void *turn(void *arg)
 {
 	struct thread_pool *p = arg;
 
-	thread_block_signals();
 	pthread_mutex_lock(&p->lock);
 	pthread_setname_np(pthread_self(), p->name);
 	for (;;) {
@@ -106,15 +124,10 @@ int pool_add(struct thread_pool *p, void (*fn)(void *arg), void *arg)
 	} else if (p->queued >= p->queue_max) {
 		r = -EAGAIN;
 	} else if (p->idle <= p->queued && p->n < p->max) {
-		pthread_attr_t attr;
-
-		pthread_attr_init(&attr);
-		pthread_attr_setstacksize(&attr, 1u << 20);
-		if (pthread_create(&p->threads[p->n], &attr, turn, p) == 0)
+		if (born(&p->threads[p->n], p, turn) == 0)
 			p->n++;
 		else if (p->n == 0)
 			r = -EAGAIN;
-		pthread_attr_destroy(&attr);
 	}
 	if (r == 0) {
 		list_append(&p->queue, &piece->link);

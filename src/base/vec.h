@@ -13,31 +13,32 @@
 		size_t n, room; \
 	}
 
-static inline int vec_grow(void **at, size_t *room, size_t n, size_t one)
+/* Where the array is now, with room for one more; NULL: no memory, and the old one stands. */
+static inline void *vec_grow(void *at, size_t *room, size_t n, size_t one)
 {
 	size_t want;
 	void *p;
 
 	if (n < *room)
-		return 0;
+		return at;
 	want = *room ? *room + *room / 2 + 1 : 8;
 	if (want > SIZE_MAX / one)
-		return -ENOMEM;
-	p = realloc(*at, want * one);
-	if (!p)
-		return -ENOMEM;
-	*at = p;
-	*room = want;
-	return 0;
+		return NULL;
+	p = realloc(at, want * one);
+	if (p)
+		*room = want;
+	return p;
 }
 
 /* 0 or -ENOMEM, the vector unchanged then. */
-#define vec_push(v, ...)                                                                            \
-	({                                                                                          \
-		int _r = vec_grow((void **)&(v)->at, &(v)->room, (v)->n, sizeof(*(v)->at));          \
-		if (_r == 0)                                                                        \
-			(v)->at[(v)->n++] = (__VA_ARGS__);                                          \
-		_r;                                                                                 \
+#define vec_push(v, ...)                                                                     \
+	({                                                                                   \
+		void *_grown = vec_grow((v)->at, &(v)->room, (v)->n, sizeof(*(v)->at));       \
+		if (_grown) {                                                                \
+			(v)->at = _grown;                                                    \
+			(v)->at[(v)->n++] = (__VA_ARGS__);                                   \
+		}                                                                            \
+		_grown ? 0 : -ENOMEM;                                                        \
 	})
 /* Frees the array, not what its elements own. */
 #define vec_done(v)                    \
