@@ -55,11 +55,14 @@ static int escape_at(const char *s, size_t n)
 	return v;
 }
 
-/* Make the escape at s, which a backslash begins, one that cJSON can keep; returns how many bytes are settled. */
+/* Make the escape at s, which a backslash begins, one that cJSON can keep; returns how many bytes are settled, 0: it is none
+ * (cJSON takes digits that are not hexadecimal for a zero, and would put a NUL into the text). */
 static size_t mend_escape(char *s, size_t n)
 {
 	int v = escape_at(s, n), low;
 
+	if (v < 0 && n > 1 && s[1] == 'u')
+		return 0;
 	if (v == 0)
 		memcpy(s, "\\u005f", 6);
 	if (v < 0xd800 || v > 0xdfff)
@@ -83,10 +86,15 @@ static int clean(char *s, size_t n)
 		char c = s[i];
 
 		if (quoted) {
-			if (c == '\\')
-				i += mend_escape(s + i, n - i) - 1;
-			else if (c == '"')
+			if (c == '\\') {
+				size_t settled = mend_escape(s + i, n - i);
+
+				if (!settled)
+					return refuse("a wrong escape at %zu", i);
+				i += settled - 1;
+			} else if (c == '"') {
 				quoted = false;
+			}
 		} else if (c == '"') {
 			quoted = true;
 		} else if (c == ',' || c == '{' || c == '[') {
