@@ -213,9 +213,13 @@ static struct host *host_of_locked(struct http *h, const char *origin)
 
 static void host_silence(struct http *h, struct host *o, bool silent)
 {
+	void (*changed)(void *arg, const char *origin, bool silent);
+	void *changed_arg;
 	bool moved;
 
 	pthread_mutex_lock(&h->lock);
+	changed = h->changed;
+	changed_arg = h->changed_arg;
 	moved = o->silent != silent;
 	o->silent = silent;
 	pthread_mutex_unlock(&h->lock);
@@ -227,8 +231,8 @@ static void host_silence(struct http *h, struct host *o, bool silent)
 	} else {
 		log_info("%s answers again", o->origin);
 	}
-	if (h->changed)
-		h->changed(h->changed_arg, o->origin, silent);
+	if (changed)
+		changed(changed_arg, o->origin, silent);
 }
 
 static void host_answered(struct http *h, struct host *o)
@@ -326,6 +330,8 @@ static int judge(struct http_transfer *t)
 	}
 	if (t->total != UINT64_MAX && length >= 0 && (uint64_t)length != t->total)
 		fault(t, -ESTALE, false, "the length of the content is not what it was");
+	if (t->stop == 0 && want > HTTP_SKIP_MAX)
+		fault(t, -EPROTO, false, "the server sends no parts of its content, and this part lies too far in");
 	t->skip = want;         /* a server without ranges: the whole comes, the part is cut out of it */
 	return t->stop;
 }
@@ -343,6 +349,8 @@ static size_t take_wanted(struct http_transfer *t, const char *p, size_t len)
 	if (n) {
 		if (t->on_data)
 			r = t->on_data(t->arg, p + skip, n);
+		else if (n > t->max_body - t->reply.body.len)
+			r = -EMSGSIZE;
 		else
 			r = buf_add(&t->reply.body, p + skip, n);
 	}
@@ -374,9 +382,14 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 
 	if (judge(t) < 0)
 		return 0;
+	if (t->wanted) {
+		size_t took = take_wanted(t, p, len);
+
+		if (took != CURL_WRITEFUNC_PAUSE)       /* the same bytes come again */
+			t->attempt_bytes += len;
+		return took;
+	}
 	t->attempt_bytes += len;
-	if (t->wanted)
-		return take_wanted(t, p, len);
 	/* An error's page, kept for its words up to the buffer's maximum; the rest is read and dropped. */
 	size_t room = HTTP_ERROR_BODY_MAX - t->reply.body.len;
 
@@ -402,7 +415,7 @@ static void finish(struct http *h, struct http_transfer *t, int err)
 	free(t->reply.url);
 	t->reply.url = t->at ? strdup(t->at) : NULL;
 	if (t->on_done)
-		t->on_done(t->arg, err, &t->reply);
+		t->on_done(t->done_arg, err, &t->reply);
 	transfer_free(t);
 }
 
@@ -484,7 +497,7 @@ static int follow(struct http *h, struct http_transfer *t)
 	struct host *o;
 	int r;
 
-	if (!is_redirect(t) || http_header(&t->reply, "Location", location, sizeof(location)) < 0)
+	if (t->probe || !is_redirect(t) || http_header(&t->reply, "Location", location, sizeof(location)) < 0)
 		return 0;
 	if (++t->hops > HTTP_HOPS_MAX) {
 		fault(t, -ELOOP, false, "too many redirects");
@@ -567,6 +580,7 @@ static void settle(struct http *h, struct http_transfer *t, int err, bool sent)
 	}
 	if (t->attempt_bytes && t->on_data)
 		t->deadline_at = now + t->deadline_ms;  /* a stream that moves is not late */
+	in.excused_ms = t->excused_ms;
 	in.left_ms = t->deadline_at > now ? t->deadline_at - now : 0;
 	in.idempotent = t->idempotent || strcmp(t->method, "GET") == 0 || strcmp(t->method, "HEAD") == 0;
 	if (http_header(&t->reply, "Retry-After", value, sizeof(value)) == 0)
@@ -585,7 +599,10 @@ static void settle(struct http *h, struct http_transfer *t, int err, bool sent)
 		t->host->throttles++;
 		if (t->host->closed_until < now + out.delay_ms)
 			t->host->closed_until = now + out.delay_ms;
-		t->deadline_at += out.delay_ms;
+		if (out.excused) {
+			t->deadline_at += out.delay_ms;
+			t->excused_ms += out.delay_ms;
+		}
 		log_info("%s asks for patience (HTTP %d): waiting %llu ms", t->host->origin, t->reply.status,
 		         (unsigned long long)out.delay_ms);
 	}
@@ -598,9 +615,11 @@ static void settle(struct http *h, struct http_transfer *t, int err, bool sent)
 
 static bool short_body(const struct http_transfer *t)
 {
+	if (strcmp(t->method, "HEAD") == 0)
+		return false;
 	if (t->reply.status == 206 || (t->reply.status == 200 && t->has_range))
 		return t->done_bytes < t->last - t->first + 1;
-	return t->expect_length && t->total != UINT64_MAX && strcmp(t->method, "HEAD") != 0 && t->done_bytes < t->total;
+	return t->expect_length && t->total != UINT64_MAX && t->done_bytes < t->total;
 }
 
 /* RateLimit headers: nothing left means nobody may ask before the reset. */
@@ -856,7 +875,7 @@ static void probe_silent(struct http *h)
 		t->deadline_at = now + HTTP_PROBE_TIMEOUT_MS;
 		t->deadline_ms = HTTP_PROBE_TIMEOUT_MS;
 		t->on_done = probe_done;
-		t->arg = o;
+		t->done_arg = o;
 		o->probing = true;
 		o->probe_at = now + h->config.probe_ms + h->config.probe_ms * dice(h) / 4096;
 		list_append(&h->all, &t->link);
@@ -1022,7 +1041,7 @@ void http_free(struct http *h)
 	free(h);
 }
 
-int http_submit(struct http *h, const struct http_request *q, struct http_transfer **ret)
+static int submit(struct http *h, const struct http_request *q, void *done_arg, struct http_transfer **ret)
 {
 	_cleanup_(transfer_freep) struct http_transfer *t = calloc(1, sizeof(*t));
 	_cleanup_free_ char *origin = NULL;
@@ -1060,6 +1079,7 @@ int http_submit(struct http *h, const struct http_request *q, struct http_transf
 	t->on_data = q->on_data;
 	t->on_done = q->on_done;
 	t->arg = q->arg;
+	t->done_arg = done_arg;
 	t->submitted_at = clock_mono_ms();
 	t->deadline_at = t->submitted_at + t->deadline_ms;
 	pthread_mutex_lock(&h->lock);
@@ -1079,6 +1099,11 @@ int http_submit(struct http *h, const struct http_request *q, struct http_transf
 	if (r == 0)
 		curl_multi_wakeup(h->multi);
 	return r;
+}
+
+int http_submit(struct http *h, const struct http_request *q, struct http_transfer **ret)
+{
+	return submit(h, q, q->arg, ret);
 }
 
 void http_cancel(struct http *h, struct http_transfer *t)
@@ -1133,10 +1158,9 @@ int http_call(struct http *h, const struct http_request *request, struct http_re
 
 	http_reply_init(ret);
 	q.on_done = call_done;
-	q.arg = &c;
 	if (!q.on_data && q.priority == HTTP_READ)
 		q.priority = HTTP_META;
-	r = http_submit(h, &q, &t);
+	r = submit(h, &q, &c, &t);
 	if (r < 0) {
 		snprintf(ret->message, sizeof(ret->message), "%s", strerror(-r));
 		return r;

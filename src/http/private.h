@@ -17,6 +17,7 @@
 #define HTTP_ERROR_BODY_MAX (64u << 10)
 #define HTTP_HEADERS_MAX (64u << 10)
 #define HTTP_BODY_MAX (64u << 20)
+#define HTTP_SKIP_MAX (64u << 20)       /* read and dropped in front of a part, at most */
 #define HTTP_STALL_BYTES 1024           /* fewer bytes a second than this is standing still */
 #define HTTP_PROBE_TIMEOUT_MS 5000
 
@@ -53,7 +54,7 @@ struct http_transfer {
 	unsigned deadline_ms, slow_ms;
 	int (*on_data)(void *arg, const void *data, size_t n);
 	void (*on_done)(void *arg, int err, const struct http_reply *reply);
-	void *arg;
+	void *arg, *done_arg;
 
 	/* this attempt */
 	CURL *easy;
@@ -75,6 +76,7 @@ struct http_transfer {
 	/* over all attempts */
 	uint64_t done_bytes;            /* bytes of the wanted range that on_data took */
 	uint64_t submitted_at, deadline_at, wake_at;
+	uint64_t excused_ms;            /* time the server asked for, which does not count */
 	bool dropped_cached;            /* a remembered redirect failed once already */
 	struct http_reply reply;
 };
@@ -93,13 +95,15 @@ struct retry_in {
 	unsigned attempt;       /* from 1 */
 	int64_t retry_after_ms; /* -1: not said */
 	unsigned throttles;     /* 429 and 503 of this host in a row */
+	uint64_t excused_ms;    /* patience asked for so far, not counted in the deadline */
 	uint64_t left_ms;       /* until the deadline */
 	unsigned random;        /* 0..1023 */
 };
 struct retry_out {
 	bool again;
 	uint64_t delay_ms;
-	bool throttle;          /* the whole host waits, and the time does not count */
+	bool throttle;          /* the whole host waits */
+	bool excused;           /* the server named the time: it does not count */
 	bool in_doubt;
 };
 struct retry_out retry_decide(const struct retry_in *in, const struct http_config *c);

@@ -46,6 +46,13 @@ static int add_auth(struct http_transfer *t)
 	return r;
 }
 
+static bool at_home(const struct http_transfer *t)
+{
+	_cleanup_free_ char *here = NULL, *home = NULL;
+
+	return http_origin(t->at, &here) == 0 && http_origin(t->url, &home) == 0 && strcmp(here, home) == 0;
+}
+
 static int set_protocols(CURL *e)
 {
 #if LIBCURL_VERSION_NUM >= 0x075500
@@ -57,10 +64,16 @@ static int set_protocols(CURL *e)
 
 static void set_body(struct http_transfer *t, CURL *e)
 {
+	bool says_length = strcmp(t->method, "POST") == 0 || strcmp(t->method, "PUT") == 0 || strcmp(t->method, "PATCH") == 0;
+
 	if (strcmp(t->method, "GET") == 0 && !t->body)
 		return;
 	if (strcmp(t->method, "HEAD") == 0) {
 		curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+		return;
+	}
+	if (!t->body && !says_length) {
+		curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, t->method);
 		return;
 	}
 	/* POSTFIELDS for every method with a body, or that must say Content-Length: 0. */
@@ -103,19 +116,20 @@ int request_make_easy(struct http_transfer *t, const struct http_config *c, cons
 		         (unsigned long long)t->last);
 		curl_easy_setopt(e, CURLOPT_RANGE, range);
 	}
-	for (size_t i = 0; r == 0 && t->headers && t->headers[i]; i++)
+	/* A user's own headers may carry what only the first origin may know. */
+	for (size_t i = 0; r == 0 && at_home(t) && t->headers && t->headers[i]; i++)
 		r = add(&t->slist, t->headers[i]);
 	if (r == 0)
 		r = add(&t->slist, "Expect:");
-	if (r == 0)
-		r = add(&t->slist, "Accept: */*");
-	if (r == 0 && (t->body || strcmp(t->method, "GET") != 0) && strcmp(t->method, "HEAD") != 0) {
+	if (r == 0 && t->body) {
 		_cleanup_free_ char *line = NULL;
 
-		/* curl would say "form" by itself, and servers would read the body as one. */
 		r = str_fmt(&line, "Content-Type: %s", t->content_type ? t->content_type : "application/octet-stream");
 		if (r == 0)
 			r = add(&t->slist, line);
+	} else if (r == 0) {
+		/* curl would say "form" by itself for a POST without a body. */
+		r = add(&t->slist, "Content-Type:");
 	}
 	if (r == 0)
 		r = add_auth(t);

@@ -2,7 +2,7 @@
  *
  * Faults of the way (no connection, silence, a body cut short, 502, 504) are repeated with doubling, jittered delays while
  * the deadline allows, if the request may be sent twice or cannot have reached the server. 429 and 503 are obeyed: the host
- * rests as long as it says, and that time does not count. A request that may have been carried out and may not be repeated
+ * rests as long as it says, and a time it named does not count. A request that may have been carried out and may not be repeated
  * ends in doubt. Everything else is an answer.
  */
 #include <errno.h>
@@ -24,15 +24,16 @@ struct retry_out retry_decide(const struct retry_in *in, const struct http_confi
 	bool throttled = in->status == 429 || in->status == 503;
 
 	if (throttled) {
-		uint64_t delay = in->retry_after_ms >= 0 ? (uint64_t)in->retry_after_ms
-		                                         : doubled(c->throttle_ms, in->throttles, c->throttle_max_ms);
+		bool stated = in->retry_after_ms >= 0;
+		uint64_t delay = stated ? (uint64_t)in->retry_after_ms : doubled(c->throttle_ms, in->throttles, c->throttle_max_ms);
 
+		if (delay > c->throttle_max_ms)
+			return out;
 		/* Not before the time that the host named; a little after it, not all at once. */
 		delay += delay * in->random / 8192;
-		if (delay > c->throttle_max_ms + c->throttle_max_ms / 8)
-			return out;
-		/* A 503 without a word about time is a broken server as often as a busy one: it counts like a fault. */
-		if (in->status == 503 && in->retry_after_ms < 0 && delay >= in->left_ms)
+		/* A host may not keep us for ever by naming a short time again and again. */
+		out.excused = stated && in->excused_ms + delay <= c->throttle_max_ms + c->throttle_max_ms / 8;
+		if (!out.excused && delay >= in->left_ms)
 			return out;
 		out.again = true;
 		out.throttle = true;

@@ -12,6 +12,7 @@
 static bool is_secret(const char *name, size_t n)
 {
 	static const char *const words[] = {"token", "key", "password", "passwd", "secret", "signature", "credential", "auth"};
+	static const char *const whole[] = {"sig", "code", "pass", "jwt", "session"};
 	char lower[64];
 
 	if (n >= sizeof(lower))
@@ -22,16 +23,20 @@ static bool is_secret(const char *name, size_t n)
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (strstr(lower, words[i]))
 			return true;
+	for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++)
+		if (strcmp(lower, whole[i]) == 0)
+			return true;
 	return false;
 }
 
 char *trace_url(const char *url)
 {
 	struct buf b = BUF_MAX(8192);
-	const char *query = strchr(url, '?'), *at = strchr(url, '@'), *scheme = strstr(url, "://");
-	const char *path = scheme ? strchr(scheme + 3, '/') : NULL;
+	const char *query = strchr(url, '?'), *scheme = strstr(url, "://"), *at = NULL;
 
-	if (scheme && at && (!path || at < path)) {
+	if (scheme)     /* the last one: a password may hold one too */
+		at = memrchr(scheme + 3, '@', strcspn(scheme + 3, "/?#"));
+	if (at) {
 		(void)buf_add(&b, url, (size_t)(scheme + 3 - url));
 		url = at + 1;
 	}
