@@ -41,6 +41,7 @@ struct object {
 	unsigned rights;        /* RIGHT_* */
 	uint64_t size;          /* bytes; of a directory 0 */
 	struct timespec mtime, ctime;
+	struct timespec listed; /* the time stamp that a listing shows of it: what stat() found out stands while this does */
 	char *id;               /* identity at the server, unique in the session, stable over rename ("item/5f0c..."):
 	                         * inode numbers and documents hang on it */
 	char *name;             /* the server's raw name: any bytes but NUL; hostile; fs/name.c makes it a file name */
@@ -221,6 +222,8 @@ struct fault {
 	int status;             /* HTTP, or 0 */
 };
 void backend_set_fault_hook(void (*hook)(void *arg, const struct fault *f), void *arg);
+/* For fs, of a read whose request it made itself: hand this to the hook. */
+void backend_report_fault(const char *op, const char *id, int err, int status, const char *message, const char *request);
 /* For backends: note the server's own words of the failure that is about to be returned. Thread-local; cleared by the
  * wrapper before each call; all strings copied, made printable, cut at 500 bytes. */
 void backend_note_fault(int status, const char *class_, const char *message, const char *request);

@@ -1,0 +1,451 @@
+/* backend.c - scheme to backend, and the wrapper each call passes: it traces, checks what came back, notes faults, and
+ * answers for members that a backend leaves out. */
+#include "backend/backend.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/girder/girder.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/str.h"
+
+const struct backend *const backends[] = {
+	&backend_girder,
+	NULL,
+};
+
+#define WORDS_MAX 500
+
+/* ---- values ---- */
+
+void object_done(struct object *o)
+{
+	free(o->id);
+	free(o->name);
+	free(o->version);
+	free(o->content);
+	free(o->digest);
+	free(o->mime);
+	free(o->target);
+	free(o->error);
+	memset(o, 0, sizeof(*o));
+}
+
+int object_copy(const struct object *from, struct object *ret)
+{
+	struct object o = *from;
+
+	o.id = o.name = o.version = o.content = o.digest = o.mime = o.target = o.error = NULL;
+	if (str_dup(from->id, &o.id) < 0 || str_dup(from->name, &o.name) < 0 || str_dup(from->version, &o.version) < 0 ||
+	    str_dup(from->content, &o.content) < 0 || str_dup(from->digest, &o.digest) < 0 ||
+	    str_dup(from->mime, &o.mime) < 0 || str_dup(from->target, &o.target) < 0 || str_dup(from->error, &o.error) < 0) {
+		object_done(&o);
+		return -ENOMEM;
+	}
+	*ret = o;
+	return 0;
+}
+
+static void page_clear(struct page *p)
+{
+	for (size_t i = 0; i < p->objects.n; i++)
+		object_done(&p->objects.at[i]);
+	p->objects.n = 0;
+}
+
+void page_done(struct page *p)
+{
+	page_clear(p);
+	vec_done(&p->objects);
+	free(p->cursor);
+	p->cursor = NULL;
+}
+
+void doc_done(struct doc *d)
+{
+	free(d->text);
+	*d = (struct doc){0};
+}
+
+int attrs_add(struct attrs *a, const char *name, const char *value, size_t len)
+{
+	struct attr x = {.name = strdup(name), .value = malloc(len + 1), .len = len};
+
+	if (a->list.n >= ATTRS_MAX) {
+		free(x.name);
+		free(x.value);
+		return -E2BIG;
+	}
+	if (!x.name || !x.value || vec_push(&a->list, x) < 0) {
+		free(x.name);
+		free(x.value);
+		return -ENOMEM;
+	}
+	memcpy(x.value, value, len);
+	x.value[len] = 0;
+	return 0;
+}
+
+void attrs_done(struct attrs *a)
+{
+	for (size_t i = 0; i < a->list.n; i++) {
+		free(a->list.at[i].name);
+		free(a->list.at[i].value);
+	}
+	vec_done(&a->list);
+}
+
+/* A JSON string's own text; what cannot be read stays as it is written. */
+static int unquote(const char *json, size_t len, char **ret)
+{
+	_cleanup_(json_freep) struct json *j = NULL;
+
+	if (json_parse(json, len, &j) == 0 && json_text(j))
+		return str_dup(json_text(j), ret);
+	*ret = strndup(json, len);
+	return *ret ? 0 : -ENOMEM;
+}
+
+int attrs_flatten(struct attrs *a, const char *prefix, const char *json, size_t len)
+{
+	const char *key, *value;
+	size_t pos = 0, key_n, value_n;
+	int r;
+
+	if (len && *json == '"') {
+		_cleanup_free_ char *text = NULL;
+
+		r = unquote(json, len, &text);
+		return r < 0 ? r : attrs_add(a, prefix, text, strlen(text));
+	}
+	if (!len || *json != '{')
+		return attrs_add(a, prefix, json, len);
+	while ((r = json_raw_next(json, len, &pos, &key, &key_n, &value, &value_n)) == 1) {
+		_cleanup_free_ char *quoted = NULL, *text = NULL, *safe = NULL, *name = NULL;
+
+		if (str_fmt(&quoted, "\"%.*s\"", (int)key_n, key) < 0 || unquote(quoted, key_n + 2, &text) < 0)
+			return -ENOMEM;
+		/* Control characters would break listings of names. */
+		safe = str_printable(text, 255);
+		if (!safe || str_fmt(&name, "%s.%s", prefix, safe) < 0)
+			return -ENOMEM;
+		r = attrs_flatten(a, name, value, value_n);
+		if (r < 0)
+			return r == -E2BIG ? 0 : r;     /* what does not fit is in the document */
+	}
+	return r;
+}
+
+void read_plan_done(struct read_plan *p)
+{
+	free(p->url);
+	for (size_t i = 0; i < sizeof(p->headers) / sizeof(p->headers[0]); i++)
+		free(p->headers[i]);
+	secret_unref(p->auth);
+	memset(p, 0, sizeof(*p));
+}
+
+/* ---- sources ---- */
+
+int backend_parse_source(const char *source, const struct backend **ret_backend, char **ret_url, char **ret_path, char **why)
+{
+	const struct backend *b = NULL;
+	const char *at = source, *plus, *rest, *path;
+	size_t n;
+
+	plus = strpbrk(source, "+:/");
+	if (plus && *plus == '+') {
+		for (size_t i = 0; backends[i]; i++)
+			if (strlen(backends[i]->scheme) == (size_t)(plus - source) &&
+			    strncmp(backends[i]->scheme, source, (size_t)(plus - source)) == 0)
+				b = backends[i];
+		if (!b) {
+			(void)str_fmt(why, "%s: no kind of repository is called \"%.*s\"", source, (int)(plus - source), source);
+			return -EINVAL;
+		}
+		at = plus + 1;
+	} else if (plus && *plus == ':' && strncmp(plus, "://", 3) != 0) {
+		for (size_t i = 0; backends[i]; i++)
+			if (strlen(backends[i]->scheme) == (size_t)(plus - source) &&
+			    strncmp(backends[i]->scheme, source, (size_t)(plus - source)) == 0)
+				b = backends[i];
+		if (b) {
+			*ret_backend = b;
+			if (str_dup(source, ret_url) < 0 || str_dup("", ret_path) < 0)
+				return -ENOMEM;
+			return 0;
+		}
+	}
+	if (!str_starts(at, "http://") && !str_starts(at, "https://")) {
+		(void)str_fmt(why, "%s: not a source: write girder+https://host/, https://host/ or a profile of the configuration", source);
+		return -EINVAL;
+	}
+	rest = strstr(at, "://") + 3;
+	n = strcspn(rest, "/?#");
+	path = rest + n;
+	if (!n || memchr(rest, '@', n)) {
+		(void)str_fmt(why, n ? "%s: a name and password do not belong in a source: use -o credentials=FILE"
+		                     : "%s: the host is missing", source);
+		return -EINVAL;
+	}
+	if (strpbrk(path, "?#")) {
+		(void)str_fmt(why, "%s: a source has no query and no fragment", source);
+		return -EINVAL;
+	}
+	*ret_backend = b;
+	if (str_fmt(ret_url, "%.*s", (int)(path - at), at) < 0)
+		return -ENOMEM;
+	if (str_dup(path, ret_path) < 0) {
+		free(*ret_url);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+int backend_probe(struct http *http, const char *url, const char *path, const struct backend **ret)
+{
+	int last = -EPROTO;
+
+	for (size_t i = 0; backends[i]; i++) {
+		int r;
+
+		if (!backends[i]->probe)
+			continue;
+		r = backends[i]->probe(http, url, path);
+		if (r == 1) {
+			log_info("%s: this is a %s server", url, backends[i]->scheme);
+			*ret = backends[i];
+			return 0;
+		}
+		if (r < 0)
+			last = r;
+	}
+	return last;
+}
+
+/* ---- faults ---- */
+
+static __thread struct {
+	int status;
+	char class_[60], message[WORDS_MAX + 1], request[WORDS_MAX + 1];
+} noted;
+
+static void (*fault_hook)(void *arg, const struct fault *f);
+static void *fault_arg;
+static pthread_mutex_t fault_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void backend_set_fault_hook(void (*hook)(void *arg, const struct fault *f), void *arg)
+{
+	WITH_LOCK(&fault_lock) {
+		fault_hook = hook;
+		fault_arg = arg;
+	}
+}
+
+static void copy_words(char *to, size_t room, const char *from)
+{
+	_cleanup_free_ char *safe = from ? str_printable(from, room - 8) : NULL;
+
+	snprintf(to, room, "%s", safe ? safe : "");
+}
+
+void backend_note_fault(int status, const char *class_, const char *message, const char *request)
+{
+	noted.status = status;
+	copy_words(noted.class_, sizeof(noted.class_), class_);
+	copy_words(noted.message, sizeof(noted.message), message);
+	copy_words(noted.request, sizeof(noted.request), request);
+}
+
+static const char *or_null(const char *s)
+{
+	return *s ? s : NULL;
+}
+
+static void report(const struct fault *f)
+{
+	WITH_LOCK(&fault_lock)
+		if (fault_hook)
+			fault_hook(fault_arg, f);
+}
+
+void backend_report_fault(const char *op, const char *id, int err, int status, const char *message, const char *request)
+{
+	report(&(struct fault){.op = op, .path_or_id = id, .err = err, .status = status, .message = message, .request = request});
+}
+
+static void before(const struct session *s, const char *op, const char *id)
+{
+	memset(&noted, 0, sizeof(noted));
+	log_debug("%s: %s %s", s->backend->scheme, op, id ? id : "");
+}
+
+/* ENOENT and the like are answers, not faults. */
+static int after(const struct session *s, const char *op, const char *id, int r, char **why)
+{
+	if (r >= 0 || r == -ENOENT || r == -ENOTSUP || r == -EINTR)
+		return r;
+	log_warn("%s: %s %s: %s%s%s", s->origin, op, id ? id : "", strerror(-r), noted.message[0] ? ": " : "", noted.message);
+	report(&(struct fault){.op = op, .path_or_id = id, .class_ = or_null(noted.class_), .message = noted.message[0] ? noted.message : strerror(-r),
+	                       .request = or_null(noted.request), .err = -r, .status = noted.status});
+	if (why && noted.message[0])
+		(void)str_dup(noted.message, why);
+	return r;
+}
+
+static bool sound(const struct session *s, const struct object *o)
+{
+	if (o->id && *o->id && o->name && (o->kind != OBJECT_LINK || o->target))
+		return true;
+	log_warn("%s: something without an id or a name was left out", s->origin);
+	return false;
+}
+
+/* Entries that cannot be are left out; the others stay. */
+static void sift(const struct session *s, struct page *p)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < p->objects.n; i++) {
+		struct object *o = &p->objects.at[i];
+
+		if (!sound(s, o)) {
+			object_done(o);
+			continue;
+		}
+		if (k != i) {
+			p->objects.at[k] = *o;
+			memset(o, 0, sizeof(*o));
+		}
+		k++;
+	}
+	p->objects.n = k;
+}
+
+int backend_root(struct session *s, struct object *ret)
+{
+	int r;
+
+	before(s, "root", NULL);
+	r = s->backend->root(s, ret);
+	if (r == 0 && !sound(s, ret))
+		r = -EBADMSG;
+	return after(s, "root", NULL, r, NULL);
+}
+
+int backend_lookup(struct session *s, const struct object *dir, const char *name, struct page *io)
+{
+	int r;
+
+	before(s, "lookup", dir->id);
+	page_clear(io);
+	r = s->backend->lookup(s, dir, name, io);
+	if (r == 0)
+		sift(s, io);
+	return after(s, "lookup", dir->id, r, NULL);
+}
+
+int backend_list(struct session *s, const struct object *dir, struct page *io)
+{
+	int r;
+
+	before(s, "list", dir->id);
+	page_clear(io);
+	r = s->backend->list(s, dir, io);
+	if (r == 0)
+		sift(s, io);
+	return after(s, "list", dir->id, r, NULL);
+}
+
+int backend_stat(struct session *s, const struct object *o, struct object *ret)
+{
+	int r;
+
+	if (!s->backend->stat)
+		return -ENOTSUP;
+	before(s, "stat", o->id);
+	r = s->backend->stat(s, o, ret);
+	if (r == 0 && !sound(s, ret)) {
+		object_done(ret);
+		r = -EBADMSG;
+	}
+	return after(s, "stat", o->id, r, NULL);
+}
+
+int backend_changed(struct session *s, const struct object *dir, char **fingerprint)
+{
+	if (!s->backend->changed)
+		return 1;
+	before(s, "changed", dir->id);
+	return after(s, "changed", dir->id, s->backend->changed(s, dir, fingerprint), NULL);
+}
+
+int backend_prepare_read(struct session *s, const struct object *o, struct read_plan *io)
+{
+	struct range want = io->range;
+	int r;
+
+	if (!s->backend->prepare_read)
+		return -ENOTSUP;
+	r = s->backend->prepare_read(s, o, io);
+	if (r == 0 && (io->range.first > want.first || io->range.first + io->range.count < want.first + want.count))
+		r = -EIO;
+	return r;
+}
+
+int backend_get_doc(struct session *s, const struct object *o, struct doc *ret)
+{
+	if (!s->backend->get_doc)
+		return -ENOTSUP;
+	before(s, "get_doc", o->id);
+	return after(s, "get_doc", o->id, s->backend->get_doc(s, o, ret), NULL);
+}
+
+int backend_attrs(const struct session *s, const struct object *o, const struct doc *d, struct attrs *ret)
+{
+	return s->backend->attrs ? s->backend->attrs(s, o, d, ret) : 0;
+}
+
+int backend_query(struct session *s, const struct object *dir, const char *expr, struct page *io, char **why)
+{
+	int r;
+
+	if (!s->backend->query)
+		return -ENOTSUP;
+	before(s, "query", dir->id);
+	page_clear(io);
+	r = s->backend->query(s, dir, expr, io, why);
+	if (r == 0)
+		sift(s, io);
+	return after(s, "query", dir->id, r, why && !*why ? why : NULL);
+}
+
+int backend_locate(struct session *s, const char *id, char **ret_names)
+{
+	if (!s->backend->locate)
+		return -ENOTSUP;
+	before(s, "locate", id);
+	return after(s, "locate", id, s->backend->locate(s, id, ret_names), NULL);
+}
+
+int backend_url(const struct session *s, const struct object *o, char **ret)
+{
+	return s->backend->url ? s->backend->url(s, o, ret) : -ENOTSUP;
+}
+
+int backend_work(struct session *s, unsigned *ret_next_s)
+{
+	if (!s->backend->work)
+		return 0;
+	before(s, "work", NULL);
+	return after(s, "work", NULL, s->backend->work(s, ret_next_s), NULL);
+}
+
+int backend_space(struct session *s, uint64_t *ret_used, uint64_t *ret_total)
+{
+	return s->backend->space ? s->backend->space(s, ret_used, ret_total) : -ENOTSUP;
+}

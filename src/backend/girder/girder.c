@@ -1,0 +1,557 @@
+/* girder.c - the Girder backend: its table, logging in and staying so, and the one way that requests go out. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/girder/private.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#define RENEW_BEFORE_S (24 * 3600)      /* a token that ends within a day is exchanged */
+#define CHECK_LOGIN_S 240               /* an expired token makes nobody of us without a word: look now and then */
+
+static void girder_close(struct session *s);
+
+int girder_encode(const char *s, char **ret)
+{
+	return str_percent_encode(s, strlen(s), NULL, ret);
+}
+
+struct secret *girder_token(struct girder *g)
+{
+	struct secret *t;
+
+	pthread_mutex_lock(&g->lock);
+	t = secret_ref(g->token);
+	pthread_mutex_unlock(&g->lock);
+	return t;
+}
+
+/* ---- logging in ---- */
+
+static int take_token(struct girder *g, const struct json *answer)
+{
+	const struct json *token = json_get(answer, "authToken");
+	const char *text = NULL;
+	struct timespec ends = {0};
+	struct secret *s;
+	int r = json_str(token, "token", &text);
+
+	if (r < 0)
+		return r;
+	(void)json_time_opt(token, "expires", &ends);   /* not said: then it is found out by using it */
+	r = secret_new(g->session.origin, text, &s);
+	if (r < 0)
+		return r;
+	WITH_LOCK(&g->lock) {
+		secret_unref(g->token);
+		g->token = s;
+		g->token_ends = ends.tv_sec;
+		g->login_serial++;
+	}
+	return 0;
+}
+
+static int call(struct girder *g, const struct http_request *q, struct http_reply *reply, char message[200])
+{
+	int r = http_call(g->session.http, q, reply);
+
+	message[0] = 0;
+	if (reply->status >= 400)
+		r = girder_errno(reply->status, buf_str(&reply->body), reply->body.len, message);
+	if (r < 0)
+		backend_note_fault(reply->status, NULL, message[0] ? message : reply->message, reply->url ? reply->url : q->url);
+	return r;
+}
+
+static int base64(const char *s, char **ret)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	size_t n = strlen(s);
+	char *p = malloc((n + 2) / 3 * 4 + 1), *o = p;
+
+	if (!p)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i += 3) {
+		unsigned v = (unsigned char)s[i] << 16 | (i + 1 < n ? (unsigned char)s[i + 1] << 8 : 0) |
+		             (i + 2 < n ? (unsigned char)s[i + 2] : 0);
+
+		*o++ = digits[v >> 18];
+		*o++ = digits[v >> 12 & 63];
+		*o++ = i + 1 < n ? digits[v >> 6 & 63] : '=';
+		*o++ = i + 2 < n ? digits[v & 63] : '=';
+	}
+	*o = 0;
+	*ret = p;
+	return 0;
+}
+
+static void wipe(char *s)
+{
+	if (s)
+		explicit_bzero(s, strlen(s));
+	free(s);
+}
+
+/* From the API key, else the password. -ENOKEY: there is nothing to log in with. */
+static int login(struct girder *g)
+{
+	_cleanup_free_ char *url = NULL;
+	_cleanup_(json_freep) struct json *j = NULL;
+	struct http_request q = {.priority = HTTP_META, .idempotent = true, .deadline_ms = g->session.policy.timeout_ms};
+	struct http_reply reply;
+	struct secret *basic = NULL;
+	char *body = NULL, *pair = NULL, *encoded = NULL, message[200];
+	const char *text;
+	int r;
+
+	if (g->api_key) {
+		text = secret_text(g->api_key, g->session.origin);
+		if (!text || girder_encode(text, &encoded) < 0 || str_fmt(&body, "key=%s", encoded) < 0 ||
+		    str_fmt(&url, "%s/api_key/token", g->api) < 0) {
+			wipe(encoded);
+			return text ? -ENOMEM : -ENOKEY;
+		}
+		q.method = "POST";
+		q.body = body;          /* in the body: an address would stand in the server's log */
+		q.body_len = strlen(body);
+		q.content_type = "application/x-www-form-urlencoded";
+	} else if (g->password && g->user) {
+		text = secret_text(g->password, g->session.origin);
+		if (!text || str_fmt(&pair, "%s:%s", g->user, text) < 0 || base64(pair, &encoded) < 0 ||
+		    secret_new(g->session.origin, encoded, &basic) < 0 || str_fmt(&url, "%s/user/authentication", g->api) < 0) {
+			wipe(pair);
+			wipe(encoded);
+			return text ? -ENOMEM : -ENOKEY;
+		}
+		q.auth_header = "Authorization";
+		q.auth_prefix = "Basic ";
+		q.auth = basic;
+	} else {
+		return -ENOKEY;
+	}
+	q.url = url;
+	r = call(g, &q, &reply, message);
+	/* A bad key is a 400. */
+	if (reply.status == 400 || reply.status == 401 || reply.status == 403)
+		r = -EACCES;
+	if (r == 0)
+		r = json_parse(buf_str(&reply.body), reply.body.len, &j);
+	if (r == 0)
+		r = take_token(g, j);
+	http_reply_done(&reply);
+	secret_unref(basic);
+	wipe(body);
+	wipe(pair);
+	wipe(encoded);
+	return r;
+}
+
+/* ---- requests ---- */
+
+static int get(struct girder *g, struct buf *ret, const char *path)
+{
+	_cleanup_free_ char *url = NULL;
+	int r = str_fmt(&url, "%s/%s", g->api, path);
+
+	for (int turn = 0; r == 0 && turn < 2; turn++) {
+		struct secret *token;
+		unsigned serial;
+		struct http_request q = {.url = url, .priority = HTTP_META, .deadline_ms = g->session.policy.timeout_ms,
+		                         .auth_header = "Girder-Token", .max_body = ret->max};
+		struct http_reply reply;
+		char message[200];
+
+		WITH_LOCK(&g->lock) {
+			token = secret_ref(g->token);
+			serial = g->login_serial;
+		}
+		q.auth = token;
+		r = call(g, &q, &reply, message);
+		secret_unref(token);
+		if (r == 0)
+			r = buf_add(ret, buf_str(&reply.body), reply.body.len);
+		if (reply.status == 401 && turn == 0) {
+			bool mine;
+
+			WITH_LOCK(&g->lock)
+				mine = serial == g->login_serial;
+			http_reply_done(&reply);
+			if (mine && login(g) < 0)
+				return -EACCES;
+			r = 0;
+			continue;       /* once: a key whose scope is too small stays a 401 */
+		}
+		http_reply_done(&reply);
+		return r;
+	}
+	return r;
+}
+
+#define GIRDER_ANSWER_MAX (128u << 20)
+
+int girder_get(struct girder *g, struct buf *ret, const char *format, ...)
+{
+	_cleanup_free_ char *path = NULL;
+	va_list ap;
+	int n;
+
+	va_start(ap, format);
+	n = vasprintf(&path, format, ap);
+	va_end(ap);
+	if (n < 0) {
+		path = NULL;
+		return -ENOMEM;
+	}
+	buf_clear(ret);
+	if (!ret->max)
+		ret->max = GIRDER_ANSWER_MAX;
+	return get(g, ret, path);
+}
+
+int girder_get_json(struct girder *g, struct json **ret, const char *format, ...)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_buf_ struct buf b = BUF_MAX(GIRDER_ANSWER_MAX);
+	va_list ap;
+	int r;
+
+	va_start(ap, format);
+	r = vasprintf(&path, format, ap);
+	va_end(ap);
+	if (r < 0) {
+		path = NULL;
+		return -ENOMEM;
+	}
+	r = get(g, &b, path);
+	if (r == 0)
+		r = json_parse(buf_str(&b), b.len, ret);
+	if (r == -EBADMSG)
+		backend_note_fault(0, NULL, json_error(), path);
+	return r;
+}
+
+/* ---- open ---- */
+
+/* Is there a Girder below this prefix? 1 yes, 0 no, -errno. */
+static int try_api(struct http *http, const char *api, unsigned timeout_ms)
+{
+	_cleanup_free_ char *url = NULL;
+	_cleanup_(json_freep) struct json *j = NULL;
+	struct http_request q = {.priority = HTTP_META, .deadline_ms = timeout_ms, .max_body = 65536};
+	struct http_reply reply;
+	int r = str_fmt(&url, "%s/system/version", api);
+
+	if (r < 0)
+		return r;
+	q.url = url;
+	r = http_call(http, &q, &reply);
+	if (r < 0 && !reply.status)
+		backend_note_fault(0, NULL, reply.message, url);
+	else if (r < 0)
+		r = 0;          /* an answer, but not Girder's */
+	else
+		r = json_parse(buf_str(&reply.body), reply.body.len, &j) == 0 &&
+		    (json_get(j, "release") || json_get(j, "apiVersion"));
+	http_reply_done(&reply);
+	return r;
+}
+
+/* Find the API below the path's prefixes, and what of the path is the subtree. */
+static int find_api(struct http *http, const char *url, const char *path, const char *given, unsigned timeout_ms, char **ret_api,
+                    size_t *ret_used)
+{
+	const char *api = strstr(path, "/api/v1");
+	size_t n = strlen(path);
+	int r, last = 0;
+
+	if (given) {
+		bool prefix = str_starts(path, given);
+
+		*ret_used = prefix ? strlen(given) : 0;
+		if (str_fmt(ret_api, "%s%s%s%s", url, *given == '/' ? "" : "/", given, strstr(given, "/api/") ? "" : "/api/v1") < 0)
+			return -ENOMEM;
+		return try_api(http, *ret_api, timeout_ms);
+	}
+	if (api) {
+		*ret_used = (size_t)(api - path) + 7;
+		if (str_fmt(ret_api, "%s%.*s", url, (int)*ret_used, path) < 0)
+			return -ENOMEM;
+		return try_api(http, *ret_api, timeout_ms);
+	}
+	/* Most sites have it at the top and most subtrees begin so: one request. Else the longest prefix first. */
+	if (!n || strcmp(path, "/") == 0 || str_starts(path, "/collection") || str_starts(path, "/user"))
+		n = 0;
+	for (;;) {
+		char *one;
+
+		while (n && path[n - 1] == '/')
+			n--;
+		if (str_fmt(&one, "%s%.*s/api/v1", url, (int)n, path) < 0)
+			return -ENOMEM;
+		r = try_api(http, one, timeout_ms);
+		if (r == 1) {
+			*ret_api = one;
+			*ret_used = n;
+			return 1;
+		}
+		free(one);
+		if (r < 0)
+			return r;
+		last = r;
+		if (!n)
+			return last;
+		while (n && path[n - 1] != '/')
+			n--;
+	}
+}
+
+static int girder_probe(struct http *http, const char *url, const char *path)
+{
+	char *api = NULL;
+	size_t used;
+	int r = find_api(http, url, path, NULL, 10000, &api, &used);
+
+	free(api);
+	return r;
+}
+
+static int who_am_i(struct girder *g, char **ret)
+{
+	_cleanup_(json_freep) struct json *j = NULL;
+	const char *id = NULL;
+	int r = girder_get_json(g, &j, "user/me");
+
+	if (r < 0)
+		return r;
+	if (json_is_null(j))
+		return str_dup("anonymous", ret);
+	r = json_str(j, "_id", &id);
+	return r < 0 ? r : str_fmt(ret, "user/%s", id);
+}
+
+static int set_items(struct girder *g, const struct login *who)
+{
+	static const char *const names[] = {"auto", "dir", "file", "assume-single"};
+	const char *v = who->option ? who->option(who->config, "items") : NULL;
+
+	for (int i = 0; v && i < 4; i++)
+		if (strcmp(v, names[i]) == 0)
+			g->items = (enum items)i;
+	return 0;
+}
+
+static void override(struct policy *p, const struct policy *o)
+{
+	if (!o)
+		return;
+	if (o->fetch_long)
+		p->fetch_long = o->fetch_long;
+	if (o->streams_file)
+		p->streams_file = o->streams_file;
+	if (o->streams_host)
+		p->streams_host = o->streams_host;
+	if (o->attr_ttl_ms)
+		p->attr_ttl_ms = o->attr_ttl_ms;
+	if (o->list_ttl_ms)
+		p->list_ttl_ms = o->list_ttl_ms;
+	if (o->timeout_ms)
+		p->timeout_ms = o->timeout_ms;
+}
+
+static int describe(struct girder *g, const char *source_api)
+{
+	_cleanup_buf_ struct buf b = BUF_MAX(65536), version = BUF_MAX(65536);
+	int r = girder_get(g, &version, "system/version");
+
+	if (r == 0)
+		r = buf_adds(&b, "{\"kind\": \"girder\", \"api\": ");
+	if (r == 0)
+		r = json_write_str(&b, source_api);
+	if (r == 0)
+		r = buf_addf(&b, ", \"identity\": \"%s\", \"version\": %s}\n", g->session.identity, buf_str(&version));
+	if (r == 0)
+		g->session.server_json = buf_take(&b);
+	return r;
+}
+
+static int girder_open(const struct login *who, struct http *http, struct session **ret, char **why)
+{
+	struct girder *g = calloc(1, sizeof(*g));
+	_cleanup_free_ char *probe = NULL, *subtree = NULL;
+	size_t used = 0;
+	int r;
+
+	if (!g)
+		return -ENOMEM;
+	pthread_mutex_init(&g->lock, NULL);
+	g->session.backend = &backend_girder;
+	g->session.policy = backend_girder.policy;
+	override(&g->session.policy, who->override);
+	g->session.http = http;
+	g->token = secret_ref(who->token);
+	g->api_key = secret_ref(who->api_key);
+	g->password = secret_ref(who->password);
+	r = http_origin(who->url, &g->session.origin);
+	if (r == 0)
+		r = str_dup(who->user, &g->user);
+	if (r == 0)
+		r = set_items(g, who);
+	if (r == 0) {
+		r = find_api(http, who->url, who->path, who->api, g->session.policy.timeout_ms, &g->api, &used);
+		if (r == 0) {
+			(void)str_fmt(why, "%s: no Girder answers there (its API would be at %s/api/v1; -o api=PATH says where it is)",
+			              who->url, who->url);
+			r = -EPROTO;
+		} else if (r < 0 && !*why) {
+			(void)str_fmt(why, "%s: cannot be reached: %s", who->url, strerror(-r));
+		} else {
+			r = 0;
+		}
+	}
+	if (r == 0 && (str_fmt(&probe, "%s/system/version", g->api) < 0 || http_set_probe(http, probe) < 0))
+		r = -ENOMEM;
+	if (r == 0)
+		r = str_fmt(&g->web, "%.*s", (int)(strlen(g->api) - strlen("/api/v1")), g->api);
+	if (r == 0 && !g->token) {
+		r = login(g);
+		if (r == -ENOKEY)
+			r = 0;          /* anonymous */
+		else if (r == -EACCES)
+			(void)str_fmt(why, "%s: the login was refused: %s", who->url,
+			              g->api_key ? "the API key is wrong or disabled" : "the name or the password is wrong");
+		else if (r < 0)
+			(void)str_fmt(why, "%s: cannot log in: %s", who->url, strerror(-r));
+	}
+	if (r == 0) {
+		r = who_am_i(g, &g->session.identity);
+		if (r == 0 && who->token && strcmp(g->session.identity, "anonymous") == 0) {
+			(void)str_fmt(why, "%s: the token is unknown or has expired", who->url);
+			r = -EACCES;
+		} else if (r < 0) {
+			(void)str_fmt(why, "%s: cannot log in: %s", who->url, strerror(-r));
+		}
+	}
+	if (r == 0)
+		r = describe(g, g->api);
+	if (r == 0) {
+		const char *path = who->path + used;
+
+		while (*path == '/')
+			path++;
+		if (str_percent_decode(path, &subtree) < 0)
+			r = str_dup(path, &subtree);
+		if (r == 0)
+			r = girder_resolve(g, subtree, &g->root);
+		if (r < 0)
+			(void)str_fmt(why, "%s: there is no /%s%s", who->url, subtree ? subtree : "",
+			              strcmp(g->session.identity, "anonymous") == 0 ? " for somebody who is not logged in" : " that you may read");
+	}
+	if (r < 0) {
+		girder_close(&g->session);
+		return r;
+	}
+	*ret = &g->session;
+	return 0;
+}
+
+static void girder_close(struct session *s)
+{
+	struct girder *g = girder_of(s);
+
+	object_done(&g->root);
+	secret_unref(g->token);
+	secret_unref(g->api_key);
+	secret_unref(g->password);
+	free(g->user);
+	free(g->api);
+	free(g->web);
+	free(g->session.origin);
+	free(g->session.identity);
+	free(g->session.server_json);
+	pthread_mutex_destroy(&g->lock);
+	free(g);
+}
+
+static int girder_root(struct session *s, struct object *ret)
+{
+	return object_copy(&girder_of(s)->root, ret);
+}
+
+static int girder_work(struct session *s, unsigned *ret_next_s)
+{
+	struct girder *g = girder_of(s);
+	_cleanup_free_ char *now = NULL;
+	time_t ends, today = clock_wall().tv_sec;
+	int r;
+
+	*ret_next_s = CHECK_LOGIN_S;
+	WITH_LOCK(&g->lock)
+		ends = g->token_ends;
+	if (ends && ends - today < RENEW_BEFORE_S) {
+		r = login(g);
+		if (r < 0 && r != -ENOKEY)
+			return r;
+	}
+	if (strcmp(g->session.identity, "anonymous") == 0)
+		return 0;
+	r = who_am_i(g, &now);
+	if (r < 0 || strcmp(now, g->session.identity) == 0)
+		return r;
+	log_warn("%s: the login has ended: logging in again", g->session.origin);
+	r = login(g);
+	if (r < 0)
+		backend_note_fault(401, NULL, "the login has ended and cannot be renewed", NULL);
+	return r == -ENOKEY ? -EACCES : r;
+}
+
+static int girder_url(const struct session *s, const struct object *o, char **ret)
+{
+	const struct girder *g = (const struct girder *)s;
+
+	if (girder_is(o->id, "file"))
+		return str_fmt(ret, "%s/%s/download", g->api, o->id);
+	if (!strchr(o->id, '/'))
+		return str_fmt(ret, "%s/#%s", g->web, strcmp(o->id, "root") == 0 ? "" : o->id);
+	return str_fmt(ret, "%s/#%s", g->web, o->id);
+}
+
+static const struct option options[] = {
+	{"items", OPTION_CHOICE, "auto", "auto|dir|file|assume-single",
+	 "how an item is shown: as a file when it holds one of its own name, always as a directory, always as a file, or as a file until it is opened"},
+	{NULL},
+};
+
+const struct backend backend_girder = {
+	.scheme = "girder",
+	.can = CAN_RANGE | CAN_SEARCH | CAN_BYID,
+	.policy = {
+		.fetch_min = 64u << 10,
+		.fetch_long = 16u << 20,
+		.whole_below = 1u << 20,
+		.streams_file = 2,
+		.streams_host = 8,
+		.pause_safe = true,
+		.stat_parallel = 8,
+		.attr_ttl_ms = 5000,
+		.list_ttl_ms = 30000,
+		.timeout_ms = 60000,
+	},
+	.options = options,
+	.open = girder_open,
+	.close = girder_close,
+	.probe = girder_probe,
+	.root = girder_root,
+	.lookup = girder_lookup,
+	.list = girder_list,
+	.stat = girder_stat,
+	.changed = girder_changed,
+	.prepare_read = girder_prepare_read,
+	.get_doc = girder_get_doc,
+	.attrs = girder_attrs,
+	.url = girder_url,
+	.work = girder_work,
+};

@@ -1,0 +1,329 @@
+/* parse.c - Girder's JSON to objects. Pure; every field may be absent, null or of another type. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/girder/private.h"
+
+/* ---- errors ---- */
+
+int girder_errno(int status, const char *body, size_t n, char message[200])
+{
+	_cleanup_(json_freep) struct json *j = NULL;
+	const char *words = "", *type = "", *field = "";
+	_cleanup_free_ char *safe = NULL;
+
+	message[0] = 0;
+	if (json_parse(body, n, &j) == 0) {
+		(void)json_str_opt(j, "message", &words);       /* absent or strange: then without words */
+		(void)json_str_opt(j, "type", &type);
+		(void)json_str_opt(j, "field", &field);
+	}
+	safe = str_printable(words, 190);
+	snprintf(message, 200, "%s", safe ? safe : "");
+	if (status == 400) {
+		/* Girder says 400 where others say 404. */
+		if (str_starts(words, "No such ") || str_starts(words, "Path not found") || strstr(words, " not found:") ||
+		    (str_starts(words, "Invalid ") && strstr(words, " id (")) || strcmp(field, "id") == 0)
+			return -ENOENT;
+		if (str_starts(words, "No matching route"))
+			return -ENOTSUP;
+		if (strstr(words, "already exists"))
+			return -EEXIST;
+		return -EINVAL;
+	}
+	return http_status_errno(status);
+}
+
+/* ---- small things ---- */
+
+const char *girder_id(const char *id)
+{
+	const char *slash = strchr(id, '/');
+
+	return slash ? slash + 1 : id;
+}
+
+bool girder_is(const char *id, const char *type)
+{
+	size_t n = strlen(type);
+
+	return strncmp(id, type, n) == 0 && (id[n] == '/' || !id[n]);
+}
+
+static bool is_object_id(const char *s)
+{
+	return strlen(s) == 24 && strspn(s, "0123456789abcdef") == 24;
+}
+
+unsigned parse_rights(const struct json *j)
+{
+	int64_t level = -1;
+	bool public = false;
+	unsigned rights = 0;
+
+	(void)json_i64_opt(j, "_accessLevel", &level);  /* strange: as if not said */
+	(void)json_bool_opt(j, "public", &public);
+	if (public)
+		rights |= RIGHT_PUBLIC | RIGHT_READ;
+	/* A listing shows only what may be read; -1 is what people without an entry of their own see on public folders. */
+	if (level >= 0 || !json_get(j, "_accessLevel"))
+		rights |= RIGHT_READ;
+	if (level >= 1)
+		rights |= RIGHT_WRITE;
+	if (level >= 2)
+		rights |= RIGHT_ADMIN;
+	return rights;
+}
+
+static int start(const struct json *j, const char *type, struct object *o)
+{
+	const char *id;
+	int r = json_str(j, "_id", &id);
+
+	if (r < 0)
+		return r;
+	if (!is_object_id(id))
+		return -EBADMSG;
+	return str_fmt(&o->id, "%s/%s", type, id);
+}
+
+static struct timespec later(struct timespec a, struct timespec b)
+{
+	return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec) ? a : b;
+}
+
+static int times(const struct json *j, struct timespec *created, struct timespec *updated)
+{
+	int r = json_time_opt(j, "created", created);
+
+	*updated = *created;
+	return r < 0 ? r : json_time_opt(j, "updated", updated);
+}
+
+static int end(int r, struct object *o, struct object *ret)
+{
+	if (r < 0) {
+		object_done(o);
+		return r;
+	}
+	*ret = *o;
+	return 0;
+}
+
+/* ---- documents ---- */
+
+int parse_folder(const struct json *j, struct object *ret)
+{
+	struct object o = {.kind = OBJECT_DIR};
+	const char *type = "folder", *name = NULL;
+	struct timespec created = {0};
+	int r = json_str_opt(j, "_modelType", &type);
+
+	if (r == 0 && strcmp(type, "collection") != 0 && strcmp(type, "user") != 0 && strcmp(type, "folder") != 0)
+		return -EBADMSG;
+	if (r == 0)
+		r = start(j, type, &o);
+	if (r == 0)
+		r = json_str(j, strcmp(type, "user") == 0 ? "login" : "name", &name);
+	if (r == 0)
+		r = str_dup(name, &o.name);
+	if (r == 0)
+		r = times(j, &created, &o.mtime);
+	o.ctime = o.listed = o.mtime;
+	o.rights = parse_rights(j);
+	return end(r, &o, ret);
+}
+
+int parse_item(const struct json *j, enum items items, unsigned rights, struct object *ret)
+{
+	struct object o = {.kind = OBJECT_UNKNOWN, .rights = rights};
+	const char *name = NULL;
+	int r = start(j, "item", &o);
+
+	if (r == 0)
+		r = json_str(j, "name", &name);
+	if (r == 0)
+		r = str_dup(name, &o.name);
+	if (r == 0)
+		r = json_u64_opt(j, "size", &o.size);
+	if (r == 0)
+		r = times(j, &o.mtime, &o.listed);
+	o.ctime = o.listed;
+	if (items == ITEMS_DIR) {
+		o.kind = OBJECT_DIR;
+		o.mtime = o.listed;
+		o.size = 0;
+	} else if (items == ITEMS_ASSUME_SINGLE || items == ITEMS_FILE) {
+		o.kind = OBJECT_FILE;
+	}
+	return end(r, &o, ret);
+}
+
+int parse_file(const struct json *j, unsigned rights, struct object *ret)
+{
+	struct object o = {.kind = OBJECT_FILE, .rights = rights, .size = OBJECT_SIZE_UNKNOWN};
+	const char *name = NULL, *mime = NULL, *sha = NULL, *link = NULL;
+	struct timespec created = {0}, updated = {0};
+	int r = start(j, "file", &o);
+
+	if (r == 0)
+		r = json_str(j, "name", &name);
+	if (r == 0)
+		r = str_dup(name, &o.name);
+	if (r == 0)
+		r = json_u64_opt(j, "size", &o.size);
+	if (r == 0)
+		r = json_str_opt(j, "mimeType", &mime);
+	if (r == 0)
+		r = json_str_opt(j, "linkUrl", &link);
+	if (r == 0)
+		r = json_str_opt(j, "sha512", &sha);
+	if (r == 0)
+		r = times(j, &created, &updated);
+	if (r == 0 && o.size == OBJECT_SIZE_UNKNOWN && !link)
+		r = -EBADMSG;
+	if (r == 0)
+		r = str_dup(mime, &o.mime);
+	if (r == 0)
+		r = str_fmt(&o.content, "%s%s", link ? "link-" : "", o.id);
+	if (r == 0 && sha && strlen(sha) == 128 && strspn(sha, "0123456789abcdefABCDEF") == 128 && !link)
+		r = str_fmt(&o.digest, "sha512:%s", sha);
+	/* The official client's download cache keys on id and created too: a replaced content has a new `created`. */
+	if (r == 0 && o.size != OBJECT_SIZE_UNKNOWN)
+		r = str_fmt(&o.version, "%s:%lld.%03ld:%llu", girder_id(o.id), (long long)created.tv_sec,
+		            created.tv_nsec / 1000000, (unsigned long long)o.size);
+	if (r == 0 && !link && o.size && girder_name_unservable(name))
+		r = str_dup("the server cannot send a file of this name: it is read through a whole download of its item", &o.error);
+	o.mtime = o.listed = created;
+	o.ctime = later(created, updated);
+	return end(r, &o, ret);
+}
+
+/* ---- what an item is shown as ---- */
+
+/* Python's str.strip() on what people type: ASCII blanks and the no-break and wide spaces. */
+static void trimmed(const char *s, const char **ret, size_t *ret_n)
+{
+	static const char *const blanks[] = {" ", "\t", "\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f", "\xc2\x85", "\xc2\xa0",
+	                                     "\xe2\x80\x80", "\xe2\x80\x81", "\xe2\x80\x82", "\xe2\x80\x83", "\xe2\x80\x84", "\xe2\x80\x85",
+	                                     "\xe2\x80\x86", "\xe2\x80\x87", "\xe2\x80\x88", "\xe2\x80\x89", "\xe2\x80\x8a", "\xe2\x80\xa8",
+	                                     "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80", "\xe1\x9a\x80"};
+	size_t n = strlen(s), count = sizeof(blanks) / sizeof(blanks[0]);
+
+	for (size_t i = 0; i < count; i++)
+		if (str_starts(s, blanks[i])) {
+			s += strlen(blanks[i]);
+			n -= strlen(blanks[i]);
+			i = (size_t)-1;
+		}
+	for (size_t i = 0; i < count; i++) {
+		size_t l = strlen(blanks[i]);
+
+		if (n >= l && memcmp(s + n - l, blanks[i], l) == 0) {
+			n -= l;
+			i = (size_t)-1;
+		}
+	}
+	*ret = s;
+	*ret_n = n;
+}
+
+static bool same_name(const char *item, const char *file)
+{
+	const char *a, *b;
+	size_t n, m;
+
+	trimmed(item, &a, &n);
+	trimmed(file, &b, &m);
+	return n == m && memcmp(a, b, n) == 0;
+}
+
+static void become_file(struct object *io, struct object *file)
+{
+	struct timespec item_ctime = io->listed;
+
+	io->kind = OBJECT_FILE;
+	io->size = file->size;
+	io->mtime = file->mtime;
+	io->ctime = later(file->ctime, item_ctime);
+	free(io->version);
+	free(io->content);
+	free(io->digest);
+	free(io->mime);
+	free(io->error);
+	io->version = TAKE(file->version);
+	io->content = TAKE(file->content);
+	io->digest = TAKE(file->digest);
+	io->mime = TAKE(file->mime);
+	io->error = TAKE(file->error);
+}
+
+static void become_dir(struct object *io)
+{
+	io->kind = OBJECT_DIR;
+	io->size = 0;
+	io->mtime = io->ctime = io->listed;
+	free(io->version);
+	free(io->content);
+	free(io->digest);
+	free(io->mime);
+	free(io->error);
+	io->version = io->content = io->digest = io->mime = io->error = NULL;
+}
+
+int parse_classify(const struct json *files, enum items items, struct object *io)
+{
+	const struct json *first = json_first(files), *chosen = NULL, *f;
+	struct object file = {0};
+	const char *name = NULL, *link = NULL, *id = NULL, *lowest = NULL;
+	unsigned n = 0;
+	int r;
+
+	if (!json_is_array(files))
+		return -EBADMSG;
+	for (f = first; f; f = json_next(f), n++) {
+		if (json_str(f, "name", &name) < 0 || json_str(f, "_id", &id) < 0)
+			return -EBADMSG;
+		if (items == ITEMS_FILE && (strcmp(name, io->name) == 0 || !lowest || strcmp(id, lowest) < 0)) {
+			if (!chosen || strcmp(name, io->name) == 0) {
+				chosen = f;
+				lowest = id;
+			}
+		}
+	}
+	if (items != ITEMS_FILE && n == 1) {
+		if (json_str_opt(first, "linkUrl", &link) < 0 || json_str(first, "name", &name) < 0)
+			return -EBADMSG;
+		if (link || same_name(io->name, name))
+			chosen = first;
+	}
+	if (!chosen) {
+		become_dir(io);
+		return 0;
+	}
+	r = parse_file(chosen, io->rights, &file);
+	if (r < 0)
+		return r;
+	become_file(io, &file);
+	object_done(&file);
+	return 0;
+}
+
+/* ---- names that the server stores but cannot send ---- */
+
+/* Content-Disposition is made by taking the name apart (NFKD) and dropping what is not ASCII; what stays in Latin-1's upper
+ * half after that breaks the header. These are the characters for which that holds. */
+bool girder_name_unservable(const char *name)
+{
+	static const char *const bad[] = {
+		"ß", "æ", "Æ", "ø", "Ø", "ð", "þ", "Ð", "Þ", "°", "±", "§", "×", "÷", "«", "»", "·", "¡", "¿", "¢", "£", "¤", "¥", "¦",
+		"©", "¬", "®", "¶", "\xc2\xad", "Ŀ", "ŀ", "Ǣ", "ǣ", "Ǽ", "ǽ", "Ǿ", "ǿ", "℃", "℉",
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (strstr(name, bad[i]))
+			return true;
+	return false;
+}

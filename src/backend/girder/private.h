@@ -1,0 +1,69 @@
+/* private.h - what the files of the Girder backend share. */
+#ifndef SCIFS_BACKEND_GIRDER_PRIVATE_H
+#define SCIFS_BACKEND_GIRDER_PRIVATE_H
+
+#include <pthread.h>
+
+#include "backend/girder/girder.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/str.h"
+
+enum items { ITEMS_AUTO, ITEMS_DIR, ITEMS_FILE, ITEMS_ASSUME_SINGLE };
+
+struct girder {
+	struct session session;
+	char *api;                      /* ".../api/v1" */
+	char *web;                      /* what a person opens, without the hash */
+	enum items items;
+	struct object root;
+	pthread_mutex_t lock;           /* guards what follows */
+	struct secret *token;           /* NULL: anonymous */
+	struct secret *api_key, *password;
+	char *user;
+	time_t token_ends;              /* 0: not said */
+	unsigned login_serial;          /* goes up with each login, so that ten failed calls make one */
+};
+
+/* ---- girder.c ---- */
+static inline struct girder *girder_of(struct session *s)
+{
+	return (struct girder *)s;
+}
+/* GET below the API: a printf path with its query, already encoded. The answer's bytes in *ret. Logs in again once on 401.
+ * -errno of girder.md's table; the server's words are noted. */
+int girder_get(struct girder *g, struct buf *ret, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same, parsed. */
+int girder_get_json(struct girder *g, struct json **ret, const char *format, ...) __attribute__((format(printf, 3, 4)));
+struct secret *girder_token(struct girder *g);          /* a reference, or NULL */
+int girder_encode(const char *s, char **ret);           /* for a query's value */
+
+/* ---- parse.c: pure ---- */
+/* errno of an answer that is not 2xx; body may be HTML. *message (200 bytes) gets the server's words. */
+int girder_errno(int status, const char *body, size_t n, char message[200]);
+int parse_folder(const struct json *j, struct object *ret);             /* also collections and users, by _modelType */
+int parse_item(const struct json *j, enum items items, unsigned rights, struct object *ret);
+int parse_file(const struct json *j, unsigned rights, struct object *ret);
+/* What an item is shown as, from its files: fills kind and content of *io (an item's object). */
+int parse_classify(const struct json *files, enum items items, struct object *io);
+/* The rights that a document tells by _accessLevel and public. */
+unsigned parse_rights(const struct json *j);
+const char *girder_id(const char *id);                  /* "item/5f" -> "5f" */
+bool girder_is(const char *id, const char *type);       /* "item/5f" is "item" */
+/* Does the server fail to send a file of this name (it cannot be put into its headers)? */
+bool girder_name_unservable(const char *name);
+
+/* ---- tree.c, content.c, meta.c, search.c: the members ---- */
+int girder_lookup(struct session *s, const struct object *dir, const char *name, struct page *io);
+int girder_list(struct session *s, const struct object *dir, struct page *io);
+int girder_stat(struct session *s, const struct object *o, struct object *ret);
+int girder_changed(struct session *s, const struct object *dir, char **fingerprint);
+int girder_prepare_read(struct session *s, const struct object *o, struct read_plan *io);
+int girder_get_doc(struct session *s, const struct object *o, struct doc *ret);
+int girder_attrs(const struct session *s, const struct object *o, const struct doc *d, struct attrs *ret);
+int girder_query(struct session *s, const struct object *dir, const char *expr, struct page *io, char **why);
+int girder_locate(struct session *s, const char *id, char **ret_names);
+int girder_resolve(struct girder *g, const char *path, struct object *ret);     /* "/collection/X/Y" by resource/lookup */
+
+#endif
