@@ -7,7 +7,7 @@
 #ifndef SCIFS_FS_PRIVATE_H
 #define SCIFS_FS_PRIVATE_H
 
-#define FUSE_USE_VERSION 35
+#define FUSE_USE_VERSION 35     /* 3.10: the oldest libfuse that is supported */
 
 #include <fuse_lowlevel.h>
 #include <pthread.h>
@@ -48,6 +48,7 @@ struct dir {
 	unsigned cold_lookups;          /* (L) single lookups answered by the server since the last listing */
 	struct map *absent;             /* (L) display name -> time in ms at which it was not there; bounded; or NULL */
 	char *fingerprint;              /* (L) of backend_changed(), or NULL */
+	size_t ahead_hint;              /* (L) where in `order` the last undecided child was asked for */
 };
 
 struct node {
@@ -59,7 +60,8 @@ struct node {
 	struct node *parent;            /* holds a reference; NULL for the root */
 	char *name;                     /* (L) display name in parent */
 	struct object object;           /* (L) copy it out (node_object) before calling a backend */
-	uint64_t object_at;             /* (L) monotonic ms at which `object` was true */
+	uint64_t object_at;             /* (L) monotonic ms at which `object` was true; 0: not any more */
+	uint64_t kind_at;               /* (L) when stat() told the kind that a listing leaves open */
 	bool stale;                     /* (L) the server could not be asked when it should have been */
 	bool replaced;                  /* (L) a newer version has a node of its own; this one serves old handles */
 	bool refreshing;                /* (L) somebody asks the server about it */
@@ -76,7 +78,12 @@ struct handle {
 	struct node *node;              /* reference */
 	struct cache_file *file;        /* of an open file; NULL for size 0 */
 	struct object object;           /* as it was at open: the version is pinned */
+	atomic_uint refs;               /* the kernel's one, and one of each fetch and parked read */
 	pthread_mutex_t lock;           /* guards what follows */
+	struct list fetches;            /* read.c's: downloads on behalf of this handle */
+	unsigned fetching;
+	bool closed;                    /* released: nobody reads any more */
+	uint64_t checked_at;            /* when the version was last seen to stand */
 	struct cache_cursors cursors;
 	struct verify *verify;          /* or NULL */
 	struct buf text;                /* content of a control, read with direct_io */
@@ -105,11 +112,15 @@ struct fs {
 	struct journal *errors, *events;
 	time_t mounted_at;
 	_Atomic uint64_t count_reads, count_read_bytes, count_lookups, count_getattrs, count_listings, count_errors;
+	_Atomic unsigned readers;       /* open files, for their share of memory */
 	_Atomic unsigned read_waits;    /* reads that wait for the network now */
 	_Atomic bool space_known;
 	_Atomic uint64_t space_used, space_total;
 	pthread_t housekeeper;
-	bool housekeeping;
+	bool housekeeping;              /* (L) */
+	pthread_cond_t house_wake;      /* with lock */
+	_Atomic unsigned aheads;        /* undecided children being asked about ahead of time */
+	_Atomic bool greeted;           /* the answer to the kernel's INIT was written */
 };
 
 /* ---- node.c ---- */
@@ -190,6 +201,7 @@ void op_park(struct op *op, void (*run)(struct op *op));
 /* True: the caller of this function must reply to op->req now and then call op_free(). False: it was interrupted and
  * answered already; just op_free(). */
 bool op_claim(struct op *op);
+void op_interrupted(fuse_req_t req, void *arg);          /* libfuse's callback; op_park() sets it */
 void op_free(struct op *op);
 void op_reply_err(struct op *op, int err);              /* err: -errno or 0; frees op */
 void op_reply_entry(struct op *op, struct node *n);     /* consumes a reference of n; frees op */
@@ -197,7 +209,8 @@ void op_reply_attr(struct op *op, struct node *n);      /* frees op */
 void op_reply_buf(struct op *op, const void *p, size_t n);      /* frees op */
 void op_reply_xattr(struct op *op, const void *p, size_t n);    /* size 0 asks: replies length or ERANGE; frees op */
 void fs_entry_locked(struct fs *fs, struct node *n, struct fuse_entry_param *ret);
-unsigned fs_now_age(uint64_t at);                       /* ms since */
+unsigned fs_now_age(uint64_t at);                       /* ms since; UINT_MAX for 0, which is never */
+void fs_wait_until(struct timespec *ret, unsigned ms);  /* that long from now on the monotonic clock */
 
 /* ---- xattr.c: blocking, on a caller ---- */
 int documents_init(struct fs *fs);
@@ -219,7 +232,8 @@ int control_list(struct fs *fs, struct node *n, struct handle *h);
 int control_open(struct fs *fs, struct node *n, struct handle *h);              /* fills h->text */
 int control_readlink(struct fs *fs, struct node *n, char **ret);
 void control_stat_locked(const struct node *n, struct stat *st);                /* mode, size, times */
-void control_free(struct control *c);
+void control_free(struct control *c);           /* without what it is about: that reference is the caller's */
+struct node *control_about(struct control *c);
 
 /* ---- events.c: lines for .scifs/errors and .scifs/events; any thread, never blocks ---- */
 int events_init(struct fs *fs);         /* also sets backend's fault hook */
@@ -228,15 +242,23 @@ void events_add(struct fs *fs, const char *what, struct node *n, const char *det
 int journal_text(struct journal *j, const char *below, struct buf *ret);        /* lines whose path is below; "" all */
 size_t journal_size(struct journal *j);
 
-/* ---- verify.c: whole reads held against the server's digest ---- */
+/* ---- verify.c: whole reads held against the server's digest. Called under handle->lock. ---- */
 struct verify *verify_new(struct fs *fs, const struct object *o);       /* NULL: nothing to verify by */
 void verify_free(struct verify *v);
-/* A read [offset, +n) is about to be answered from `hit`. True: verify took the hit and will call answer(arg, verdict)
- * (0 or -EIO) on the hasher thread when it may be replied. False: reply now, the hit stays the caller's. */
+/* A read [offset, +n) is about to be answered from `hit`. True: it was the last one; verify took the hit and will call
+ * answer(arg, verdict) (0 or -EIO) on the hasher thread, when it may be replied. False: reply now, the hit stays the caller's. */
 bool verify_feed(struct verify *v, struct cache_file *f, uint64_t offset, size_t n, struct cache_hit *hit,
                  void (*answer)(void *arg, int verdict), void *arg);
 
 /* ---- read.c ---- */
 void read_start(struct op *op);         /* a FUSE read: never blocks; answers op */
+void read_release(struct handle *h);    /* nobody reads any more: downloads that nobody else waits for end */
+
+/* ---- file.c ---- */
+struct handle *handle_ref(struct handle *h);
+void handle_unref(struct handle *h);
+void file_open(struct op *op);          /* on a FUSE worker: never blocks; answers op now or later */
+void file_opendir(struct op *op);
+void file_release(struct fs *fs, struct handle *h);
 
 #endif

@@ -1,0 +1,165 @@
+/* events.c - the lines of .scifs/errors and .scifs/events: JSON objects, the oldest leave when there are too many. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "fs/private.h"
+
+#define JOURNAL_MAX (1u << 20)
+#define JOURNAL_CUT (JOURNAL_MAX / 4)   /* what leaves at once when it is full */
+
+struct journal {
+	pthread_mutex_t lock;
+	struct buf text;
+};
+
+static struct journal *journal_new(void)
+{
+	struct journal *j = calloc(1, sizeof(*j));
+
+	if (j) {
+		pthread_mutex_init(&j->lock, NULL);
+		buf_init(&j->text, JOURNAL_MAX);
+	}
+	return j;
+}
+
+static void journal_free(struct journal *j)
+{
+	if (!j)
+		return;
+	buf_done(&j->text);
+	pthread_mutex_destroy(&j->lock);
+	free(j);
+}
+
+static void journal_line(struct journal *j, const struct buf *line)
+{
+	WITH_LOCK(&j->lock) {
+		if (j->text.len + line->len > JOURNAL_MAX) {
+			char *cut = j->text.len > JOURNAL_CUT ? strchr(j->text.data + JOURNAL_CUT, '\n') : NULL;
+			size_t gone = cut ? (size_t)(cut + 1 - j->text.data) : j->text.len;
+
+			memmove(j->text.data, j->text.data + gone, j->text.len - gone + 1);
+			j->text.len -= gone;
+		}
+		(void)buf_add(&j->text, line->data, line->len);         /* a line that does not fit is dropped */
+	}
+}
+
+static int member(struct buf *b, const char *key, const char *value)
+{
+	int r;
+
+	if (!value)
+		return 0;
+	r = buf_addf(b, ", \"%s\": ", key);
+	return r < 0 ? r : json_write_str(b, value);
+}
+
+static int begin(struct buf *b)
+{
+	char when[CLOCK_ISO_MAX];
+
+	clock_format_iso(clock_wall(), when);
+	return buf_addf(b, "{\"time\": \"%s\"", when);
+}
+
+static void on_fault(void *arg, const struct fault *f)
+{
+	struct fs *fs = arg;
+	_cleanup_buf_ struct buf b = BUF_MAX(16384);
+	int r = begin(&b);
+
+	atomic_fetch_add(&fs->count_errors, 1);
+	if (r == 0)
+		r = member(&b, "path", f->path_or_id);
+	if (r == 0)
+		r = member(&b, "op", f->op);
+	if (r == 0)
+		r = buf_addf(&b, ", \"errno\": %d", f->err);
+	if (r == 0 && f->status)
+		r = buf_addf(&b, ", \"status\": %d", f->status);
+	if (r == 0)
+		r = member(&b, "class", f->class_);
+	if (r == 0)
+		r = member(&b, "message", f->message);
+	if (r == 0)
+		r = member(&b, "request", f->request);
+	if (r == 0 && buf_adds(&b, "}\n") == 0)
+		journal_line(fs->errors, &b);
+}
+
+static void on_host(void *arg, const char *origin, bool silent)
+{
+	events_add(arg, silent ? "silent" : "answers", NULL, origin);
+}
+
+int events_init(struct fs *fs)
+{
+	fs->errors = journal_new();
+	fs->events = journal_new();
+	if (!fs->errors || !fs->events)
+		return -ENOMEM;
+	backend_set_fault_hook(on_fault, fs);
+	if (fs->http)
+		http_set_host_callback(fs->http, on_host, fs);
+	return 0;
+}
+
+void events_done(struct fs *fs)
+{
+	backend_set_fault_hook(NULL, NULL);
+	if (fs->http)
+		http_set_host_callback(fs->http, NULL, NULL);
+	journal_free(fs->errors);
+	journal_free(fs->events);
+	fs->errors = fs->events = NULL;
+}
+
+void events_add(struct fs *fs, const char *what, struct node *n, const char *detail)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_buf_ struct buf b = BUF_MAX(16384);
+	int r = begin(&b);
+
+	if (n && node_path(n, &path) < 0)
+		path = NULL;
+	if (r == 0)
+		r = member(&b, "event", what);
+	if (r == 0)
+		r = member(&b, "path", path);
+	if (r == 0)
+		r = member(&b, "detail", detail);
+	if (r == 0 && buf_adds(&b, "}\n") == 0)
+		journal_line(fs->events, &b);
+}
+
+int journal_text(struct journal *j, const char *below, struct buf *ret)
+{
+	int r = 0;
+
+	WITH_LOCK(&j->lock) {
+		const char *p = buf_str(&j->text);
+
+		while (*p && r == 0) {
+			size_t n = strcspn(p, "\n") + 1;
+
+			if (!*below || memmem(p, n, below, strlen(below)))
+				r = buf_add(ret, p, n);
+			p += n;
+		}
+	}
+	return r;
+}
+
+size_t journal_size(struct journal *j)
+{
+	size_t n = 0;
+
+	WITH_LOCK(&j->lock)
+		n = j->text.len;
+	return n;
+}

@@ -1,0 +1,220 @@
+/* file.c - open, opendir, release: handles and the version that they pin. */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "fs/private.h"
+
+static struct handle *handle_new(struct node *n)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	atomic_init(&h->refs, 1);
+	pthread_mutex_init(&h->lock, NULL);
+	list_init(&h->fetches);
+	h->node = node_ref(n);
+	return h;
+}
+
+struct handle *handle_ref(struct handle *h)
+{
+	atomic_fetch_add(&h->refs, 1);
+	return h;
+}
+
+void handle_unref(struct handle *h)
+{
+	if (atomic_fetch_sub(&h->refs, 1) != 1)
+		return;
+	verify_free(h->verify);
+	cache_close(h->file);
+	object_done(&h->object);
+	buf_done(&h->text);
+	for (size_t i = 0; i < h->entries.n; i++)
+		node_unref(h->entries.at[i]);
+	for (size_t i = 0; i < h->names.n; i++)
+		free(h->names.at[i]);
+	vec_done(&h->entries);
+	vec_done(&h->names);
+	node_unref(h->node);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}
+
+void file_release(struct fs *fs, struct handle *h)
+{
+	WITH_LOCK(&fs->lock)
+		if (h->node->opens)
+			h->node->opens--;
+	if (!h->is_dir && !h->is_control) {
+		atomic_fetch_sub(&fs->readers, 1);
+		read_release(h);
+	}
+	handle_unref(h);
+}
+
+/* Equal keys have equal bytes: origin, who looks, what, which version. */
+static int cache_key(struct fs *fs, const struct object *o, char **ret)
+{
+	if (o->version)
+		return str_fmt(ret, "%s\n%s\n%s\n%s", fs->session->origin, fs->session->identity, o->id, o->version);
+	return str_fmt(ret, "%s\n%s\n%s\n%lld.%ld\n%llu", fs->session->origin, fs->session->identity, o->id,
+	               (long long)o->mtime.tv_sec, o->mtime.tv_nsec, (unsigned long long)o->size);
+}
+
+/* Answer with the handle: the kernel's from here on, unless the open was interrupted. */
+static void reply_open(struct op *op, struct handle *h)
+{
+	struct fs *fs = op->fs;
+
+	WITH_LOCK(&fs->lock)
+		h->node->opens++;
+	op->fi.fh = (uintptr_t)h;
+	if (!op_claim(op)) {
+		file_release(fs, h);
+		op_free(op);
+		return;
+	}
+	if (fuse_reply_open(op->req, &op->fi) == -ENOENT)
+		file_release(fs, h);
+	op_free(op);
+}
+
+static void open_now(struct op *op)
+{
+	struct fs *fs = op->fs;
+	struct node *n = op->node;
+	_cleanup_free_ char *key = NULL;
+	struct handle *h = handle_new(n);
+	int r = h ? 0 : -ENOMEM;
+
+	if (r == 0)
+		r = node_object(n, &h->object);
+	WITH_LOCK(&fs->lock) {
+		if (r == 0 && n->replaced)
+			r = -ESTALE;    /* the kernel looks the name up again and finds the new node */
+		op->fi.keep_cache = n->pages_clean;
+		if (r == 0)
+			n->pages_clean = true;
+	}
+	if (r == 0 && h->object.kind == OBJECT_DIR)
+		r = -EISDIR;
+	if (r == 0 && h->object.kind != OBJECT_FILE)
+		r = -EIO;
+	if (r == 0 && !(h->object.rights & (RIGHT_READ | RIGHT_PUBLIC)))
+		r = -EACCES;
+	if (r == 0 && h->object.size == OBJECT_SIZE_UNKNOWN) {
+		log_warn("%s: the server does not tell its size: it cannot be read", h->object.name);
+		r = -EIO;
+	}
+	if (r == 0)
+		r = cache_key(fs, &h->object, &key);
+	if (r == 0 && h->object.size)
+		r = cache_open(fs->cache, key, h->object.size, &h->file);
+	if (r < 0) {
+		if (h)
+			handle_unref(h);
+		op_reply_err(op, r);
+		return;
+	}
+	h->checked_at = clock_mono_ms();
+	atomic_fetch_add(&fs->readers, 1);
+	h->verify = verify_new(fs, &h->object);
+	reply_open(op, h);
+}
+
+static void open_run(struct op *op)
+{
+	int r = node_refresh(op->fs, op->node, op->fs->attr_ttl_ms);
+
+	if (r < 0)
+		op_reply_err(op, r);
+	else
+		open_now(op);
+}
+
+static void open_control_run(struct op *op)
+{
+	struct handle *h = handle_new(op->node);
+	int r = h ? control_open(op->fs, op->node, h) : -ENOMEM;
+
+	if (r < 0) {
+		if (h)
+			handle_unref(h);
+		op_reply_err(op, r);
+		return;
+	}
+	h->is_control = true;
+	op->fi.direct_io = 1;
+	reply_open(op, h);
+}
+
+void file_open(struct op *op)
+{
+	struct fs *fs = op->fs;
+	struct node *n = op->node;
+	bool fresh;
+
+	if (n->control) {
+		op_park(op, open_control_run);
+		return;
+	}
+	WITH_LOCK(&fs->lock)
+		fresh = n->replaced || (n->object.kind == OBJECT_FILE && n->object.version &&
+		                        fs_now_age(n->object_at) <= fs->attr_ttl_ms);
+	if (fresh)
+		open_now(op);
+	else
+		op_park(op, open_run);
+}
+
+/* ---- directories ---- */
+
+static void snapshot(struct fs *fs, struct node *dir, struct handle *h, bool show_control)
+{
+	struct node *control = NULL;
+
+	if (show_control && control_root(fs, dir, &control) < 0)
+		control = NULL;
+	WITH_LOCK(&fs->lock) {
+		struct dir *d = dir->dir;
+
+		for (size_t i = 0; i < d->order.n; i++)
+			if (vec_push(&h->entries, d->order.at[i]) == 0)
+				node_ref_locked(d->order.at[i]);
+	}
+	if (control && vec_push(&h->entries, control) < 0)
+		node_unref(control);
+}
+
+static void opendir_run(struct op *op)
+{
+	struct fs *fs = op->fs;
+	struct handle *h = handle_new(op->node);
+	int r = h ? 0 : -ENOMEM;
+
+	if (r == 0 && op->node->control)
+		r = control_list(fs, op->node, h);
+	else if (r == 0)
+		r = dir_load(fs, op->node, fs->list_ttl_ms);
+	if (r < 0) {
+		if (h)
+			handle_unref(h);
+		op_reply_err(op, r);
+		return;
+	}
+	h->is_dir = true;
+	if (!op->node->control)
+		snapshot(fs, op->node, h, fs->config.show_control);
+	reply_open(op, h);
+}
+
+void file_opendir(struct op *op)
+{
+	op_park(op, opendir_run);
+}

@@ -1,0 +1,696 @@
+/* node.c - the node table: numbers, counts, freshness, what the kernel is told.
+ *
+ * A node lives while the kernel counts lookups of it or anybody here holds a reference. The children table of a directory
+ * holds one, a child holds one of its parent. `by_ino` finds a living node by its st_ino, so that a listing that names a
+ * thing again meets the node that the kernel already knows.
+ *
+ * A node's state: entered (in by_ino, in its parent's table) -> dropped from the table (gone on the server, or the listing
+ * was let go) -> freed. A file that is open and has a new version is `replaced`: it leaves by_ino and the table, serves its
+ * handles from its pinned version, and a new node with the same st_ino takes its place. (The kernel's pages belong to the
+ * node, not to the handle: one node cannot show two versions.)
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/str.h"
+#include "fs/private.h"
+
+/* A kind that was asked for is believed so long while a listing shows the same times and size: adding an empty file to an
+ * item or renaming its file moves none of them on Girder. */
+#define KIND_KEPT_MS (10 * 60 * 1000)
+#define INO_TRIES 16            /* numbers tried for one identity before giving up: each try is a 64-bit hash */
+
+int node_table_init(struct fs *fs)
+{
+	pthread_condattr_t attr;
+
+	fs->by_ino = map64_new();
+	if (!fs->by_ino)
+		return -ENOMEM;
+	pthread_mutex_init(&fs->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&fs->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	return 0;
+}
+
+static void dir_free_locked(struct dir *d)
+{
+	if (!d)
+		return;
+	for (size_t i = 0; i < d->order.n; i++)
+		d->order.at[i] = NULL;
+	vec_done(&d->order);
+	map_free(d->by_name);
+	map_free(d->absent);
+	free(d->fingerprint);
+	free(d);
+}
+
+void node_table_done(struct fs *fs)
+{
+	struct map64_iter it = {0};
+	uint64_t key;
+	void *value;
+
+	if (!fs->by_ino)
+		return;
+	/* The kernel is gone and sends no FORGET: everything that is left is freed without regard to counts. */
+	while (map64_next(fs->by_ino, &it, &key, &value)) {
+		struct node *n = value;
+
+		dir_free_locked(n->dir);
+		control_free(n->control);
+		object_done(&n->object);
+		free(n->name);
+		free(n);
+	}
+	map64_free(fs->by_ino);
+	fs->by_ino = NULL;
+	pthread_cond_destroy(&fs->changed);
+	pthread_mutex_destroy(&fs->lock);
+}
+
+struct node *node_of(struct fs *fs, fuse_ino_t ino)
+{
+	return ino == FUSE_ROOT_ID ? fs->root : (struct node *)(uintptr_t)ino;
+}
+
+fuse_ino_t node_number(const struct node *n)
+{
+	return n == n->fs->root ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)n;
+}
+
+bool node_is_dir(const struct node *n)
+{
+	return n->dir != NULL;
+}
+
+struct node *node_ref_locked(struct node *n)
+{
+	n->refs++;
+	return n;
+}
+
+struct node *node_ref(struct node *n)
+{
+	WITH_LOCK(&n->fs->lock)
+		n->refs++;
+	return n;
+}
+
+static void leave_table_locked(struct node *n)
+{
+	if (map64_get(n->fs->by_ino, n->ino) == n)
+		map64_remove(n->fs->by_ino, n->ino);
+}
+
+static void control_drop_locked(struct control *c)
+{
+	struct node *about = control_about(c);
+
+	control_free(c);
+	node_unref_locked(about);       /* never a control itself, so this goes one level deep */
+}
+
+void node_unref_locked(struct node *n)
+{
+	/* Up the parents in a loop: a deep tree must not recurse. */
+	while (n) {
+		struct node *parent = n->parent;
+
+		if (n->refs)
+			n->refs--;
+		if (n->refs || n->nlookup || n == n->fs->root)
+			return;
+		leave_table_locked(n);
+		if (n->dir) {
+			/* Children hold a reference of their parent, so a directory without references has none that live. */
+			dir_free_locked(n->dir);
+		}
+		if (n->control)
+			control_drop_locked(n->control);
+		object_done(&n->object);
+		free(n->name);
+		free(n);
+		n = parent;
+	}
+}
+
+void node_unref(struct node *n)
+{
+	if (!n)
+		return;
+	WITH_LOCK(&n->fs->lock)
+		node_unref_locked(n);
+}
+
+void node_unrefp(struct node **n)
+{
+	node_unref(*n);
+}
+
+void node_forget(struct fs *fs, struct node *n, uint64_t nlookup)
+{
+	WITH_LOCK(&fs->lock) {
+		n->nlookup -= nlookup < n->nlookup ? nlookup : n->nlookup;
+		n->refs++;
+		node_unref_locked(n);
+	}
+}
+
+int node_object(struct node *n, struct object *ret)
+{
+	int r = 0;
+
+	WITH_LOCK(&n->fs->lock)
+		r = object_copy(&n->object, ret);
+	return r;
+}
+
+static struct node *node_alloc(struct fs *fs, struct node *parent, const char *name)
+{
+	struct node *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return NULL;
+	n->fs = fs;
+	n->refs = 1;
+	n->generation = ++fs->generation;
+	n->name = strdup(name);
+	if (!n->name) {
+		free(n);
+		return NULL;
+	}
+	if (parent)
+		n->parent = node_ref_locked(parent);
+	return n;
+}
+
+static int node_make_dir(struct node *n)
+{
+	n->dir = calloc(1, sizeof(*n->dir));
+	if (!n->dir)
+		return -ENOMEM;
+	n->dir->by_name = map_new();
+	return n->dir->by_name ? 0 : -ENOMEM;
+}
+
+static void node_discard_locked(struct node *n)
+{
+	n->refs = 1;
+	node_unref_locked(n);
+}
+
+/* 1 is the root's and 0 means none to readdir. */
+static uint64_t ino_of(const char *a, const char *b, unsigned attempt)
+{
+	char n[16];
+	uint64_t h;
+
+	snprintf(n, sizeof(n), "%u", attempt);
+	h = digest_hash64((const char *const[]){a, b, attempt ? n : "", NULL});
+	return h > 1 ? h : h + 2;
+}
+
+static bool same_identity(const struct node *n, const struct object *o)
+{
+	return !n->control && n->object.id && strcmp(n->object.id, o->id) == 0;
+}
+
+static bool is_ancestor(const struct node *n, const struct node *of)
+{
+	for (; of; of = of->parent)
+		if (of == n)
+			return true;
+	return false;
+}
+
+static bool kinds_agree(const struct node *n, const struct object *o)
+{
+	if (o->kind == OBJECT_DIR)
+		return n->dir != NULL;
+	return n->dir == NULL;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* Renew what a living node says. A listing may know less than stat() did (OBJECT_UNKNOWN): then what was learnt stays while
+ * the time stamps agree. */
+static void renew_locked(struct node *n, struct object *o, uint64_t at)
+{
+	bool content_moved, times_moved;
+
+	if (o->kind == OBJECT_UNKNOWN && n->object.kind != OBJECT_UNKNOWN && fs_now_age(n->kind_at) < KIND_KEPT_MS &&
+	    n->object.listed.tv_sec == o->listed.tv_sec && n->object.listed.tv_nsec == o->listed.tv_nsec &&
+	    n->object.size == o->size && same_text(n->object.name, o->name)) {
+		object_done(o);
+		n->object_at = at;
+		n->stale = false;
+		return;
+	}
+	content_moved = !same_text(n->object.version, o->version) || n->object.size != o->size;
+	times_moved = n->object.mtime.tv_sec != o->mtime.tv_sec || n->object.mtime.tv_nsec != o->mtime.tv_nsec;
+	object_done(&n->object);
+	n->object = *o;
+	memset(o, 0, sizeof(*o));
+	n->object_at = at;
+	n->stale = false;
+	if (content_moved && n->object.kind != OBJECT_DIR) {
+		n->pages_clean = false;
+		node_notify_inode(n->fs, n, true);
+	} else if (times_moved && n->nlookup) {
+		node_notify_inode(n->fs, n, false);
+	}
+}
+
+int node_enter_locked(struct fs *fs, struct node *parent, const char *name, struct object *o, uint64_t at, struct node **ret)
+{
+	struct node *old = NULL, *n;
+	uint64_t ino = 0;
+	unsigned attempt;
+	const char *where = "";
+
+	for (attempt = 0; attempt < INO_TRIES; attempt++) {
+		ino = parent ? ino_of(o->id, where, attempt) : 1;
+		old = map64_get(fs->by_ino, ino);
+		if (!old)
+			break;
+		if (!same_identity(old, o)) {
+			old = NULL;     /* a collision: the next number */
+			continue;
+		}
+		if (old->dir && old->parent != parent && parent) {
+			/* A directory below a second parent gets a number of its own there (the kernel allows one only). */
+			if (is_ancestor(old, parent)) {
+				log_warn("%s: \"%s\" is its own ancestor on the server", fs->config.source, name);
+				return -ELOOP;
+			}
+			if (!*where && old->parent) {
+				where = parent->object.id ? parent->object.id : "";
+				attempt = (unsigned)-1;
+				old = NULL;
+				continue;
+			}
+		}
+		break;
+	}
+	if (attempt >= INO_TRIES)
+		return -EEXIST;
+	if (old) {
+		bool new_version = o->kind == OBJECT_FILE && old->object.kind == OBJECT_FILE && old->opens &&
+		                   (!same_text(old->object.version, o->version) || old->object.size != o->size);
+
+		if (kinds_agree(old, o) && !new_version) {
+			if (old->parent != parent && parent) {
+				/* Moved on the server: the node follows. */
+				struct node *before = old->parent;
+
+				old->parent = node_ref_locked(parent);
+				node_unref_locked(before);
+			}
+			if (strcmp(old->name, name) != 0) {
+				char *copy = strdup(name);
+
+				if (!copy)
+					return -ENOMEM;
+				free(old->name);
+				old->name = copy;
+			}
+			renew_locked(old, o, at);
+			*ret = node_ref_locked(old);
+			return 0;
+		}
+		/* It became something else, or its old version is being read: the old node stays with who holds it. */
+		old->replaced = true;
+		leave_table_locked(old);
+		if (old->parent)
+			node_notify_entry(fs, old->parent, old->name);
+	}
+	n = node_alloc(fs, parent, name);
+	if (!n)
+		return -ENOMEM;
+	n->ino = ino;
+	if (o->kind == OBJECT_DIR && node_make_dir(n) < 0) {
+		node_discard_locked(n);
+		return -ENOMEM;
+	}
+	if (map64_set(fs->by_ino, ino, n) < 0) {
+		node_discard_locked(n);
+		return -ENOMEM;
+	}
+	n->object = *o;
+	memset(o, 0, sizeof(*o));
+	n->object_at = at;
+	*ret = n;
+	return 0;
+}
+
+int node_enter_control_locked(struct fs *fs, struct node *parent, const char *name, struct control *c, bool is_dir,
+                              struct node **ret)
+{
+	char parent_ino[24];
+	struct node *n = NULL, *old;
+	uint64_t ino = 0;
+
+	snprintf(parent_ino, sizeof(parent_ino), "%llx", (unsigned long long)parent->ino);
+	for (unsigned attempt = 0; attempt < INO_TRIES; attempt++) {
+		ino = ino_of(parent_ino, name, attempt);
+		old = map64_get(fs->by_ino, ino);
+		if (!old)
+			break;
+		if (old->control && old->parent == parent && strcmp(old->name, name) == 0 && (old->dir != NULL) == is_dir) {
+			control_drop_locked(c);
+			*ret = node_ref_locked(old);
+			return 0;
+		}
+		ino = 0;
+	}
+	if (ino)
+		n = node_alloc(fs, parent, name);
+	if (!n || (is_dir && node_make_dir(n) < 0)) {
+		control_drop_locked(c);
+		if (n)
+			node_discard_locked(n);
+		return ino ? -ENOMEM : -EEXIST;
+	}
+	n->ino = ino;
+	n->control = c;
+	n->object_at = clock_mono_ms();
+	if (map64_set(fs->by_ino, ino, n) < 0) {
+		node_discard_locked(n);
+		return -ENOMEM;
+	}
+	*ret = n;
+	return 0;
+}
+
+void node_stat_locked(const struct node *n, struct stat *ret)
+{
+	const struct object *o = &n->object;
+	unsigned bits;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->st_ino = n->ino;
+	ret->st_uid = n->fs->config.uid;
+	ret->st_gid = n->fs->config.gid;
+	ret->st_blksize = CACHE_BLOCK;
+	ret->st_nlink = 1;
+	if (n->control) {
+		control_stat_locked(n, ret);
+		return;
+	}
+	bits = o->rights & (RIGHT_READ | RIGHT_PUBLIC) ? 0400 : 0;
+	if (o->rights & RIGHT_PUBLIC)
+		bits |= 0044;
+	if (o->kind == OBJECT_DIR) {
+		ret->st_mode = S_IFDIR | bits | (bits & 0444) >> 2;
+		ret->st_nlink = 2;
+	} else if (o->kind == OBJECT_LINK) {
+		ret->st_mode = S_IFLNK | 0777;
+		ret->st_size = o->target ? (off_t)strlen(o->target) : 0;
+	} else {
+		ret->st_mode = S_IFREG | bits;
+		ret->st_size = o->size > INT64_MAX ? 0 : (off_t)o->size;
+		ret->st_blocks = (ret->st_size + 511) / 512;
+	}
+	ret->st_mtim = o->mtime;
+	ret->st_ctim = o->ctime.tv_sec || o->ctime.tv_nsec ? o->ctime : o->mtime;
+	ret->st_atim = o->mtime;
+}
+
+int node_path(struct node *n, char **ret)
+{
+	size_t len = 1;
+	char *path, *at;
+
+	pthread_mutex_lock(&n->fs->lock);
+	for (struct node *i = n; i && i->parent; i = i->parent)
+		len += 1 + strlen(i->name);
+	path = malloc(len + 1);
+	if (!path) {
+		pthread_mutex_unlock(&n->fs->lock);
+		return -ENOMEM;
+	}
+	at = path + len;
+	*at = 0;
+	for (struct node *i = n; i && i->parent; i = i->parent) {
+		size_t l = strlen(i->name);
+
+		at -= l;
+		memcpy(at, i->name, l);
+		*--at = '/';
+	}
+	if (at == path + len)
+		*--at = '/';
+	memmove(path, at, strlen(at) + 1);
+	pthread_mutex_unlock(&n->fs->lock);
+	*ret = path;
+	return 0;
+}
+
+/* ---- freshness ---- */
+
+bool fs_error_is_unreachable(int err)
+{
+	switch (-err) {
+	case EHOSTDOWN: case EHOSTUNREACH: case ENETUNREACH: case ENETDOWN: case ETIMEDOUT: case ECONNREFUSED:
+	case ECONNRESET: case EPIPE: case EAGAIN: case EIO: case EINTR: case ECANCELED: case EPROTO: case EBADMSG:
+	case ENOTCONN: case ENOMEM: case ESHUTDOWN:
+		return true;
+	default:
+		return false;
+	}
+}
+
+unsigned fs_now_age(uint64_t at)
+{
+	uint64_t now = clock_mono_ms();
+
+	if (!at)
+		return UINT_MAX;
+	return now - at > UINT_MAX - 1 ? UINT_MAX - 1 : (unsigned)(now - at);
+}
+
+/* What the server said of n just now. */
+static void refreshed(struct fs *fs, struct node *n, int r, struct object *o)
+{
+	struct node *parent = NULL, *entered = NULL;
+	bool gone = false;
+
+	pthread_mutex_lock(&fs->lock);
+	n->refreshing = false;
+	if (r == 0) {
+		bool moved = !kinds_agree(n, o) || (n->opens && o->kind == OBJECT_FILE && n->object.kind == OBJECT_FILE &&
+		             (!same_text(n->object.version, o->version) || n->object.size != o->size));
+
+		if (moved && n->parent && !n->replaced) {
+			/* Another node takes its place in the parent's table. */
+			struct dir *d = n->parent->dir;
+
+			if (node_enter_locked(fs, n->parent, n->name, o, clock_mono_ms(), &entered) == 0 && d) {
+				struct node *was = map_get(d->by_name, entered->name);
+
+				if (was == n) {
+					if (map_set(d->by_name, entered->name, entered) == 0) {
+						for (size_t i = 0; i < d->order.n; i++)
+							if (d->order.at[i] == n)
+								d->order.at[i] = entered;
+						node_unref_locked(n);
+						node_ref_locked(entered);
+						d->serial++;
+					}
+				}
+				entered->kind_at = entered->object_at;
+				node_unref_locked(entered);
+			}
+		} else {
+			renew_locked(n, o, clock_mono_ms());
+			n->kind_at = n->object_at;
+		}
+	} else if (r == -ENOENT) {
+		gone = true;
+		if (n->parent && n->parent->dir && map_get(n->parent->dir->by_name, n->name) == n) {
+			parent = node_ref_locked(n->parent);
+			parent->dir->listed_at = 0;     /* the listing that still names it is not true any more */
+		}
+		n->object_at = 0;
+	} else {
+		n->stale = true;
+	}
+	pthread_cond_broadcast(&fs->changed);
+	pthread_mutex_unlock(&fs->lock);
+	if (gone)
+		events_add(fs, "gone", n, NULL);
+	if (parent) {
+		node_notify_entry(fs, parent, n->name);
+		node_unref(parent);
+	}
+}
+
+struct refresh {
+	struct fs *fs;
+	struct node *node;
+	int result;
+};
+
+static void refresh_run(void *arg)
+{
+	struct refresh *x = arg;
+	struct object o = {0}, now = {0};
+	int r = node_object(x->node, &o);
+
+	if (r == 0)
+		r = backend_stat(x->fs->session, &o, &now);
+	refreshed(x->fs, x->node, r, &now);
+	object_done(&now);
+	object_done(&o);
+	node_unref(x->node);
+	free(x);
+}
+
+void fs_wait_until(struct timespec *ret, unsigned ms)
+{
+	clock_gettime(CLOCK_MONOTONIC, ret);
+	ret->tv_sec += ms / 1000;
+	ret->tv_nsec += (long)(ms % 1000) * 1000000;
+	if (ret->tv_nsec >= 1000000000) {
+		ret->tv_sec++;
+		ret->tv_nsec -= 1000000000;
+	}
+}
+
+int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms)
+{
+	struct timespec until;
+	struct refresh *x;
+	bool usable;
+	int r = 0;
+
+	if (n->control || !fs->session->backend->stat)
+		return 0;
+	pthread_mutex_lock(&fs->lock);
+	if (n->object.kind != OBJECT_UNKNOWN && fs_now_age(n->object_at) <= max_age_ms) {
+		pthread_mutex_unlock(&fs->lock);
+		return 0;
+	}
+	usable = n->object.kind != OBJECT_UNKNOWN;
+	if (!n->refreshing) {
+		x = calloc(1, sizeof(*x));
+		if (!x) {
+			pthread_mutex_unlock(&fs->lock);
+			return -ENOMEM;
+		}
+		x->fs = fs;
+		x->node = node_ref_locked(n);
+		n->refreshing = true;
+		n->refreshing_since = clock_mono_ms();
+		n->stale = false;
+		if (!usable) {
+			/* Nothing to answer with meanwhile: this caller does the work itself. */
+			pthread_mutex_unlock(&fs->lock);
+			refresh_run(x);
+			pthread_mutex_lock(&fs->lock);
+			goto look;
+		}
+		pthread_mutex_unlock(&fs->lock);
+		r = pool_add(fs->callers, refresh_run, x);
+		pthread_mutex_lock(&fs->lock);
+		if (r < 0) {
+			n->refreshing = false;
+			pthread_cond_broadcast(&fs->changed);
+			node_unref_locked(n);
+			free(x);
+			n->stale = true;
+			pthread_mutex_unlock(&fs->lock);
+			return 0;
+		}
+	}
+	/* A host that has been thinking for longer than the soft wait is not waited for again. */
+	fs_wait_until(&until, usable ? (fs_now_age(n->refreshing_since) > fs->config.soft_wait_ms ? 0 : fs->config.soft_wait_ms)
+	                             : fs->session->policy.timeout_ms + 1000);
+	while (n->refreshing)
+		if (pthread_cond_timedwait(&fs->changed, &fs->lock, &until) == ETIMEDOUT)
+			break;
+look:
+	if (n->object_at == 0)
+		r = -ENOENT;
+	else if (n->object.kind == OBJECT_UNKNOWN)
+		r = n->replaced ? -ESTALE : -EIO;
+	else
+		r = 0;
+	if (n->refreshing && r == 0)
+		n->stale = true;
+	pthread_mutex_unlock(&fs->lock);
+	return r;
+}
+
+/* ---- notifications: sent by one thread, since they may block behind a handler that waits for us ---- */
+
+struct notification {
+	struct fs *fs;
+	fuse_ino_t parent, ino;
+	char *name;
+	bool data;
+};
+
+static void notify_run(void *arg)
+{
+	struct notification *x = arg;
+
+	if (x->name)
+		(void)fuse_lowlevel_notify_inval_entry(x->fs->se, x->parent, x->name, strlen(x->name));
+	else
+		(void)fuse_lowlevel_notify_inval_inode(x->fs->se, x->ino, x->data ? 0 : -1, 0);
+	/* The kernel may not know it (any more): that is what was wanted. */
+	free(x->name);
+	free(x);
+}
+
+static void notify_add(struct fs *fs, struct notification *x)
+{
+	if (!x)
+		return;
+	if (!fs->mounted || !fs->notifier || pool_add(fs->notifier, notify_run, x) < 0) {
+		free(x->name);
+		free(x);
+	}
+}
+
+void node_notify_entry(struct fs *fs, struct node *parent, const char *name)
+{
+	struct notification *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return;
+	x->fs = fs;
+	x->parent = node_number(parent);
+	x->name = strdup(name);
+	if (!x->name) {
+		free(x);
+		return;
+	}
+	notify_add(fs, x);
+}
+
+void node_notify_inode(struct fs *fs, struct node *n, bool data)
+{
+	struct notification *x = n->nlookup || n == fs->root ? calloc(1, sizeof(*x)) : NULL;
+
+	if (!x)
+		return;
+	x->fs = fs;
+	x->ino = node_number(n);
+	x->data = data;
+	notify_add(fs, x);
+}

@@ -1,0 +1,416 @@
+/* read.c - one whole story: ask the cache, fetch what is missing, park, reply.
+ *
+ * (1) A FUSE worker asks the cache for the range. (2) All there: reply from the pinned blocks. (3) Something is missing: the
+ * request is parked as a waiter; what nobody fetches is claimed, together with what prefetch wants beyond it, and becomes one
+ * request. (4) The engine thread brings the bytes, the cache wakes the waiter, the waiter replies.
+ *
+ * A handle that has been open for a while makes sure that its version still stands before it fetches more: a server without
+ * validators would give the new bytes under the old name. A fetch belongs to the handle that began it; when that handle is
+ * released and nobody waits for the fetch, it is cancelled.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "fs/private.h"
+
+#define ASK_AGAIN_MAX 8         /* times a parked read asks anew after its bytes were lost again */
+#define CLAIMS_MAX 64           /* runs that one read or window may be torn into */
+
+struct read_op {
+	struct op *op;
+	struct cache_waiter waiter;
+	uint64_t offset;
+	size_t n;
+	unsigned asked;
+	struct cache_hit hit;
+};
+
+struct fetch {
+	struct list link;               /* in handle->fetches */
+	struct handle *handle;          /* a reference */
+	struct fs *fs;
+	struct cache_fetch *claim;
+	struct http_transfer *transfer; /* under handle->lock; NULL once done */
+	struct read_plan plan;
+	uint64_t first, count;          /* what was claimed */
+	uint64_t skip;                  /* bytes of the plan in front of it */
+	uint64_t left;
+	int cancelled;
+	bool demand;
+};
+
+/* ---- replies ---- */
+
+static int reader_errno(int err)
+{
+	switch (-err) {
+	case EACCES: case EPERM: case ESTALE: case EINTR:
+		return err;
+	case ENOENT:
+		return -ESTALE;         /* it was there when it was opened */
+	default:
+		return -EIO;
+	}
+}
+
+static void reply_hit(struct read_op *r, int verdict)
+{
+	struct op *op = r->op;
+	struct cache_file *f = op->handle->file;
+
+	if (op_claim(op)) {
+		if (verdict < 0)
+			fuse_reply_err(op->req, -verdict);
+		else
+			fuse_reply_iov(op->req, r->hit.parts, r->hit.n);
+	}
+	atomic_fetch_add(&op->fs->count_read_bytes, r->n);
+	cache_put(f, &r->hit);
+	op_free(op);
+	free(r);
+}
+
+static void verified(void *arg, int verdict)
+{
+	reply_hit(arg, verdict);
+}
+
+static void answer(struct read_op *r)
+{
+	struct handle *h = r->op->handle;
+	bool taken = false;
+
+	if (h->verify)
+		WITH_LOCK(&h->lock)
+			taken = verify_feed(h->verify, h->file, r->offset, r->n, &r->hit, verified, r);
+	if (!taken)
+		reply_hit(r, 0);
+}
+
+static void fail(struct read_op *r, int err)
+{
+	struct op *op = r->op;
+
+	op_reply_err(op, reader_errno(err));
+	free(r);
+}
+
+/* ---- fetching ---- */
+
+static void fetch_done(struct fetch *x, int err)
+{
+	struct handle *h = x->handle;
+
+	WITH_LOCK(&h->lock) {
+		list_remove(&x->link);
+		h->fetching--;
+		x->transfer = NULL;
+	}
+	if (err == -ESTALE || err == -ENOENT)
+		WITH_LOCK(&x->fs->lock)
+			h->node->object_at = h->node->object_at ? 1 : 0;        /* look again before anything is believed */
+	if (err == -ECANCELED)
+		err = -EAGAIN;          /* nobody waited; whoever came in between asks anew */
+	cache_fetched(x->claim, err);
+	read_plan_done(&x->plan);
+	handle_unref(h);
+	free(x);
+}
+
+static int fetch_data(void *arg, const void *data, size_t n)
+{
+	struct fetch *x = arg;
+	const char *p = data;
+	size_t skip = x->skip < n ? (size_t)x->skip : n;
+	int r = 0;
+
+	x->skip -= skip;
+	p += skip;
+	n -= skip;
+	if (n > x->left)
+		n = (size_t)x->left;
+	if (n)
+		r = cache_fill(x->claim, p, n);
+	x->left -= n;
+	return r;
+}
+
+static void fetch_http_done(void *arg, int err, const struct http_reply *reply)
+{
+	struct fetch *x = arg;
+
+	if (err < 0 && err != -ECANCELED) {
+		const char *name = x->handle->object.name ? x->handle->object.name : x->handle->object.id;
+
+		log_warn("%s: reading bytes %llu-%llu failed: %s", name, (unsigned long long)x->first,
+		         (unsigned long long)(x->first + x->count - 1), reply->message);
+		backend_report_fault("read", x->handle->object.id, -err, reply->status, reply->message, reply->url);
+	}
+	fetch_done(x, err);
+}
+
+static int fetch_submit(struct fetch *x)
+{
+	struct http_request q = {
+		.url = x->plan.url,
+		.headers = (const char *const *)x->plan.headers,
+		.auth_header = x->plan.auth_header,
+		.auth_prefix = x->plan.auth_prefix,
+		.auth = x->plan.auth,
+		.cache_redirect = x->plan.cache_redirect,
+		.total = x->handle->object.size,
+		.priority = x->demand ? HTTP_READ : HTTP_PREFETCH,
+		.slow_ms = x->fs->session->policy.slow_ms,
+		.on_data = fetch_data,
+		.on_done = fetch_http_done,
+		.arg = x,
+	};
+	struct http_transfer *t;
+	struct handle *h = x->handle;
+	int r;
+
+	if (x->plan.range.first == 0 && x->plan.range.count == x->handle->object.size) {
+		q.expect_length = true;
+	} else {
+		q.has_range = true;
+		q.first = x->plan.range.first;
+		q.last = x->plan.range.first + x->plan.range.count - 1;
+	}
+	/* Under the lock, so that the end cannot come before the transfer is noted. */
+	WITH_LOCK(&h->lock) {
+		r = http_submit(x->fs->http, &q, &t);
+		if (r == 0)
+			x->transfer = t;
+	}
+	return r;
+}
+
+static void fill_run(void *arg)
+{
+	struct fetch *x = arg;
+	int r;
+
+	http_set_cancel(&x->cancelled);
+	r = x->plan.fill(x->fs->session, &x->handle->object, x->plan.range, fetch_data, x, &x->cancelled);
+	http_set_cancel(NULL);
+	if (r == 0 && x->left)
+		r = -EIO;
+	if (r < 0 && r != -EINTR && r != -ECANCELED)
+		log_warn("%s: reading bytes %llu-%llu failed: %s", x->handle->object.name, (unsigned long long)x->first,
+		         (unsigned long long)(x->first + x->count - 1), strerror(-r));
+	fetch_done(x, r == -EINTR ? -ECANCELED : r);
+}
+
+static void fetch_go(struct fetch *x)
+{
+	int r;
+
+	x->plan.range = (struct range){x->first, x->count};
+	r = backend_prepare_read(x->fs->session, &x->handle->object, &x->plan);
+	if (r == 0) {
+		x->skip = x->first - x->plan.range.first;
+		if (x->plan.kind == PLAN_REQUEST)
+			r = fetch_submit(x);
+		else
+			r = pool_add(x->fs->callers, fill_run, x);
+	}
+	if (r < 0)
+		fetch_done(x, r);
+}
+
+/* On a caller: does the version that the handle pinned still stand? */
+static void check_run(void *arg)
+{
+	struct fetch *x = arg;
+	struct object now = {0};
+	int r = backend_stat(x->fs->session, &x->handle->object, &now);
+
+	if (r == 0 && (!str_eq(now.version, x->handle->object.version) || now.size != x->handle->object.size)) {
+		log_info("%s: changed on the server while it was open", now.name ? now.name : now.id);
+		events_add(x->fs, "changed", x->handle->node, NULL);
+		r = -ESTALE;
+	}
+	object_done(&now);
+	if (r == 0)
+		WITH_LOCK(&x->handle->lock)
+			x->handle->checked_at = clock_mono_ms();
+	if (r < 0)
+		fetch_done(x, r);
+	else
+		fetch_go(x);
+}
+
+static void fetch_start(struct handle *h, struct fs *fs, struct cache_fetch *claim, uint64_t first, uint64_t count, bool demand)
+{
+	struct fetch *x = calloc(1, sizeof(*x));
+	bool check = false;
+
+	if (!x) {
+		cache_fetched(claim, -ENOMEM);
+		return;
+	}
+	list_init(&x->link);
+	x->handle = handle_ref(h);
+	x->fs = fs;
+	x->claim = claim;
+	x->first = first;
+	x->count = x->left = count;
+	x->demand = demand;
+	WITH_LOCK(&h->lock) {
+		list_append(&h->fetches, &x->link);
+		h->fetching++;
+		check = fs->session->backend->stat && fs_now_age(h->checked_at) > fs->attr_ttl_ms && fs->http;
+	}
+	if (!check)
+		fetch_go(x);
+	else if (pool_add(fs->callers, check_run, x) < 0)
+		fetch_done(x, -EAGAIN);
+}
+
+static uint64_t share_of(struct fs *fs)
+{
+	uint64_t memory = fs->config.memory ? fs->config.memory : 64u << 20;
+	unsigned readers = atomic_load(&fs->readers);
+
+	memory /= 4ull * (readers ? readers : 1);
+	return memory < CACHE_BLOCK ? CACHE_BLOCK : memory;
+}
+
+/* Fetch [first, first+count) as far as nobody has or fetches it. */
+static void fetch_range(struct handle *h, struct fs *fs, uint64_t first, uint64_t count, bool demand)
+{
+	uint64_t end = first + count;
+
+	for (unsigned i = 0; i < CLAIMS_MAX && first < end; i++) {
+		struct cache_fetch *claim;
+		uint64_t got_first, got_count;
+
+		if (cache_claim(h->file, first, end - first, demand, &claim, &got_first, &got_count) != 1)
+			return;
+		fetch_start(h, fs, claim, got_first, got_count, demand);
+		first = got_first + got_count;
+	}
+}
+
+static void read_ahead(struct handle *h, struct fs *fs, uint64_t offset, uint64_t n, bool stalled)
+{
+	const struct policy *p = &fs->session->policy;
+	uint64_t first, count;
+	bool room;
+
+	WITH_LOCK(&h->lock) {
+		cache_prefetch(&h->cursors, p, h->object.size, offset, n, stalled, share_of(fs), &first, &count);
+		room = h->fetching < (p->streams_file ? p->streams_file : 1);
+	}
+	if (stalled) {
+		/* What is waited for in any case; what lies beyond as one request with it. */
+		if (first <= offset && first + count >= offset + n)
+			fetch_range(h, fs, first, count, true);
+		else
+			fetch_range(h, fs, offset, n, true);
+	} else if (count && room) {
+		fetch_range(h, fs, first, count, false);
+	}
+}
+
+/* ---- the read ---- */
+
+static void ask(struct read_op *r);
+
+static void ask_later(void *arg)
+{
+	ask(arg);
+}
+
+static void ready(struct cache_waiter *w, int err)
+{
+	struct read_op *r = container_of(w, struct read_op, waiter);
+	struct fs *fs = r->op->fs;
+
+	atomic_fetch_sub(&fs->read_waits, 1);
+	if (err == 0) {
+		r->hit = w->hit;
+		answer(r);
+	} else if (err == -EAGAIN && r->asked < ASK_AGAIN_MAX) {
+		/* Not from here: this may be the engine, in the middle of a transfer's end. */
+		if (pool_add(fs->callers, ask_later, r) < 0)
+			fail(r, -EIO);
+	} else {
+		fail(r, err);
+	}
+}
+
+static void ask(struct read_op *r)
+{
+	struct handle *h = r->op->handle;
+	struct fs *fs = r->op->fs;
+	enum cache_answer a;
+	uint64_t offset = r->offset, n = r->n;
+
+	r->asked++;
+	memset(&r->waiter, 0, sizeof(r->waiter));
+	r->waiter.ready = ready;
+	atomic_fetch_add(&fs->read_waits, 1);
+	handle_ref(h);          /* the reply may release it */
+	a = cache_ask(h->file, offset, n, &r->waiter, &r->hit);
+	if (a == CACHE_HIT) {
+		atomic_fetch_sub(&fs->read_waits, 1);
+		answer(r);
+	}
+	/* r may be gone from here on. */
+	read_ahead(h, fs, offset, n, a == CACHE_FETCH);
+	handle_unref(h);
+}
+
+void read_start(struct op *op)
+{
+	struct handle *h = op->handle;
+	struct fs *fs = op->fs;
+	struct read_op *r;
+
+	atomic_fetch_add(&fs->count_reads, 1);
+	if (h->is_control) {
+		size_t at = (size_t)op->offset < h->text.len ? (size_t)op->offset : h->text.len;
+		size_t n = h->text.len - at < op->size ? h->text.len - at : op->size;
+
+		op_reply_buf(op, n ? h->text.data + at : "", n);
+		return;
+	}
+	if (op->offset < 0 || (uint64_t)op->offset >= h->object.size || !op->size) {
+		op_reply_buf(op, "", 0);
+		return;
+	}
+	r = calloc(1, sizeof(*r));
+	if (!r) {
+		op_reply_err(op, -ENOMEM);
+		return;
+	}
+	r->op = op;
+	r->offset = (uint64_t)op->offset;
+	r->n = op->size < CACHE_READ_MAX ? op->size : CACHE_READ_MAX;
+	if (r->n > h->object.size - r->offset)
+		r->n = (size_t)(h->object.size - r->offset);
+	fuse_req_interrupt_func(op->req, op_interrupted, op);
+	ask(r);
+}
+
+void read_release(struct handle *h)
+{
+	struct list *l;
+
+	WITH_LOCK(&h->lock) {
+		h->closed = true;
+		for (l = h->fetches.next; l != &h->fetches; l = l->next) {
+			struct fetch *x = container_of(l, struct fetch, link);
+
+			if (cache_wanted(x->claim))
+				continue;
+			__atomic_store_n(&x->cancelled, 1, __ATOMIC_RELAXED);
+			if (x->transfer)
+				http_cancel(x->fs->http, x->transfer);
+		}
+	}
+}
