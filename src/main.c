@@ -1,5 +1,7 @@
-// placeholder until cli lands
-int main(void)
+/* main.c - see cli/cli.c. */
+#include "cli/cli.h"
+
+int main(int argc, char **argv)
 {
-	return 0;
+	return cli_main(argc, argv);
 }

@@ -1,0 +1,21 @@
+/* cli.h - the subcommands. */
+#ifndef SCIFS_CLI_CLI_H
+#define SCIFS_CLI_CLI_H
+
+enum exit_status { EXIT_DONE, EXIT_USAGE, EXIT_REACH, EXIT_MOUNT, EXIT_PART, EXIT_OTHER };
+
+struct command {
+	const char *name, *usage, *help;
+	int (*run)(int argc, char **argv);      /* argv[0] is the command's name; returns an exit status */
+};
+
+extern const struct command cmd_mount, cmd_umount, cmd_status, cmd_refresh, cmd_version;
+/* NULL-terminated. */
+extern const struct command *const commands[];
+
+/* The whole program: argv to subcommand to exit status. */
+int cli_main(int argc, char **argv);
+/* One line "scifs: ..." on standard error. */
+void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,537 @@
+/* mount.c - scifs mount: from words to a mount, in the background unless told otherwise.
+ *
+ * The parent forks before anything has a thread, waits for one line from the child over a pipe and leaves with what it says:
+ * nothing is mounted that did not list its root, and a failure reaches the shell. The child then lets go of the terminal.
+ */
+#include <errno.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "backend/backend.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "cache/cache.h"
+#include "cli/cli.h"
+#include "conf/conf.h"
+#include "fs/fs.h"
+
+/* Of the memory that the user grants, blocks get so much; the rest is for nodes, listings and buffers. */
+#define BLOCK_SHARE_PERCENT 75
+
+struct mounting {
+	struct conf *conf;
+	char *source, *dir;
+	char *url, *path;
+	const struct backend *backend;
+	bool foreground, debug;
+	struct http *http;
+	struct session *session;
+	struct cache *cache;
+	struct fs *fs;
+};
+
+static struct fs *running;
+
+static void on_signal(int sig)
+{
+	fs_stop(running);
+}
+
+static void usage(void)
+{
+	const struct option *o;
+	const char *scheme;
+
+	puts("scifs mount SOURCE DIR [-f] [-d] [-o option,...] [--option=value ...]\n"
+	     "  SOURCE  girder+https://host[/collection/NAME/...], https://host (probed), or a profile of the configuration\n"
+	     "  -f      stay in the foreground          -d  the same, with the debug log\n"
+	     "Options:");
+	for (size_t i = 0; (o = conf_option_at(i, &scheme)); i++)
+		printf("  %-16s %s%s%s%s%s%s%s\n", o->name, o->help, o->choices ? " (" : "", o->choices ? o->choices : "",
+		       o->choices ? ")" : "", o->fallback ? " [" : "", o->fallback ? o->fallback : "", o->fallback ? "]" : "");
+	puts("Credentials: SCIFS_TOKEN, SCIFS_API_KEY, SCIFS_USER with SCIFS_PASSWORD, or -o credentials=FILE (mode 0600).");
+}
+
+static int fail(int status, char *why, const char *otherwise)
+{
+	cli_complain("%s", why ? why : otherwise);
+	free(why);
+	return status;
+}
+
+/* ---- words ---- */
+
+static int take_argument(struct mounting *m, const char *arg)
+{
+	char **to = !m->source ? &m->source : !m->dir ? &m->dir : NULL;
+
+	if (!to) {
+		cli_complain("mount: one SOURCE and one DIR, not also \"%s\"", arg);
+		return EXIT_USAGE;
+	}
+	*to = strdup(arg);
+	return *to ? EXIT_DONE : EXIT_OTHER;
+}
+
+static int parse(struct mounting *m, int argc, char **argv)
+{
+	char *why = NULL;
+	int r;
+
+	for (int i = 1; i < argc; i++) {
+		const char *a = argv[i];
+
+		if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
+			usage();
+			exit(EXIT_DONE);
+		} else if (strcmp(a, "-f") == 0) {
+			m->foreground = true;
+		} else if (strcmp(a, "-d") == 0) {
+			m->foreground = m->debug = true;
+		} else if (strncmp(a, "-o", 2) == 0) {
+			const char *list = a[2] ? a + 2 : i + 1 < argc ? argv[++i] : NULL;
+
+			if (!list)
+				return fail(EXIT_USAGE, NULL, "mount: -o needs options");
+			r = conf_set_list(m->conf, CONF_COMMAND, "-o", list, &why);
+			if (r < 0)
+				return fail(EXIT_USAGE, why, strerror(-r));
+		} else if (strncmp(a, "--", 2) == 0 && a[2]) {
+			_cleanup_free_ char *name = strdup(a + 2);
+			char *value = name ? strchr(name, '=') : NULL;
+
+			if (!name)
+				return EXIT_OTHER;
+			if (value)
+				*value++ = 0;
+			for (char *p = name; *p; p++)
+				if (*p == '-')
+					*p = '_';
+			r = conf_set(m->conf, CONF_COMMAND, a, name, value, &why);
+			if (r < 0)
+				return fail(EXIT_USAGE, why, strerror(-r));
+		} else if (*a == '-' && a[1]) {
+			cli_complain("mount: there is no flag \"%s\": scifs mount --help", a);
+			return EXIT_USAGE;
+		} else if ((r = take_argument(m, a))) {
+			return r;
+		}
+	}
+	if (!m->source || !m->dir) {
+		cli_complain("mount: %s is missing: scifs mount SOURCE DIR", m->source ? "DIR" : "SOURCE");
+		return EXIT_USAGE;
+	}
+	return EXIT_DONE;
+}
+
+static int read_files(struct mounting *m)
+{
+	_cleanup_free_ char *user = NULL;
+	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+	char *why = NULL;
+	int r = conf_set_environment(m->conf, &why);
+
+	if (r == 0 && config && *config)
+		r = str_fmt(&user, "%s/scifs/scifs.conf", config);
+	else if (r == 0 && home)
+		r = str_fmt(&user, "%s/.config/scifs/scifs.conf", home);
+	if (r == 0 && user)
+		r = conf_read_file(m->conf, CONF_USER, user, &m->source, &why);
+	if (r == 0)
+		r = conf_read_file(m->conf, CONF_SYSTEM, "/etc/scifs/scifs.conf", &m->source, &why);
+	if (r == 0)
+		r = backend_parse_source(m->source, &m->backend, &m->url, &m->path, &why);
+	return r < 0 ? fail(EXIT_USAGE, why, strerror(-r)) : EXIT_DONE;
+}
+
+/* ---- the mount point ---- */
+
+static bool has_entries(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	bool some = false;
+
+	while (d && !some && (e = readdir(d)))
+		some = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+	if (d)
+		closedir(d);
+	return some;
+}
+
+/* Is `dir` a mount point of ours, by the kernel's own list? 1 yes, 2 somebody else's mount, 0 none. */
+static int mounted_as(const char *dir)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL, at[PATH_MAX], type[64];
+	size_t room = 0;
+	int found = 0;
+
+	while (f && getline(&line, &room, f) > 0) {
+		const char *dash = strstr(line, " - ");
+
+		if (sscanf(line, "%*s %*s %*s %*s %4095s", at) == 1 && strcmp(at, dir) == 0 && dash &&
+		    sscanf(dash, " - %63s", type) == 1)
+			found = strcmp(type, "fuse.scifs") == 0 ? 1 : 2;
+	}
+	free(line);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static int check_dir(struct mounting *m)
+{
+	struct stat st;
+	char *real;
+	int r;
+
+	if (str_starts(m->dir, "/dev/fd/"))
+		return EXIT_DONE;
+	if (*m->dir != '/') {
+		char cwd[PATH_MAX], *whole;
+
+		if (!getcwd(cwd, sizeof(cwd)) || str_fmt(&whole, "%s/%s", cwd, m->dir) < 0)
+			return fail(EXIT_MOUNT, NULL, "mount: the current directory cannot be told");
+		free(m->dir);
+		m->dir = whole;
+	}
+	if (stat(m->dir, &st) < 0) {
+		r = errno;
+		if (r == ENOTCONN && mounted_as(m->dir) == 1) {
+			/* What a killed scifs left behind: nothing answers there any more. */
+			log_info("%s: a dead mount is detached first", m->dir);
+			if (umount2(m->dir, MNT_DETACH) == 0 || stat(m->dir, &st) == 0)
+				return check_dir(m);
+			pid_t pid = fork();
+
+			if (pid == 0) {
+				execlp("fusermount3", "fusermount3", "-u", "-z", m->dir, (char *)NULL);
+				_exit(127);
+			}
+			if (pid > 0)
+				waitpid(pid, NULL, 0);
+			if (stat(m->dir, &st) == 0)
+				return check_dir(m);
+		}
+		cli_complain("%s: %s", m->dir, r == ENOENT ? "the mount point does not exist: mkdir it first" : strerror(r));
+		return EXIT_MOUNT;
+	}
+	if (!S_ISDIR(st.st_mode)) {
+		cli_complain("%s: the mount point is not a directory", m->dir);
+		return EXIT_MOUNT;
+	}
+	real = realpath(m->dir, NULL);
+	if (real) {
+		free(m->dir);
+		m->dir = real;
+	}
+	if (mounted_as(m->dir) == 1) {
+		cli_complain("%s: a scifs is mounted there already: scifs umount %s", m->dir, m->dir);
+		return EXIT_MOUNT;
+	}
+	if (has_entries(m->dir)) {
+		cli_complain("%s: the mount point is not empty", m->dir);
+		return EXIT_MOUNT;
+	}
+	if (access("/dev/fuse", F_OK) < 0) {
+		cli_complain("/dev/fuse is missing: modprobe fuse, or ask who runs this machine");
+		return EXIT_MOUNT;
+	}
+	return EXIT_DONE;
+}
+
+/* ---- logging in ---- */
+
+/* On a terminal, ask for a password that is missing. */
+static int ask_password(const char *user, const char *origin, struct secret **ret)
+{
+	struct termios was, quiet;
+	char line[1024];
+	FILE *tty = fopen("/dev/tty", "r+e");
+	int r = -ENOKEY;
+
+	if (!tty)
+		return -ENOKEY;
+	fprintf(tty, "Password of %s at %s: ", user, origin);
+	fflush(tty);
+	if (tcgetattr(fileno(tty), &was) == 0) {
+		quiet = was;
+		quiet.c_lflag &= ~(tcflag_t)ECHO;
+		tcsetattr(fileno(tty), TCSAFLUSH, &quiet);
+		if (fgets(line, sizeof(line), tty)) {
+			line[strcspn(line, "\n")] = 0;
+			r = secret_new(origin, line, ret);
+		}
+		tcsetattr(fileno(tty), TCSAFLUSH, &was);
+		fputc('\n', tty);
+	}
+	explicit_bzero(line, sizeof(line));
+	fclose(tty);
+	return r;
+}
+
+static const char *option_of(const void *config, const char *name)
+{
+	return conf_string(config, name);
+}
+
+static int get_credentials(struct mounting *m, struct credentials *k)
+{
+	_cleanup_free_ char *origin = NULL;
+	char *why = NULL;
+	int r = http_origin(m->url, &origin);
+
+	if (r < 0)
+		return fail(EXIT_USAGE, NULL, "mount: the source's host cannot be read");
+	r = conf_credentials(m->conf, origin, k, &why);
+	if (r < 0)
+		return fail(EXIT_USAGE, why, strerror(-r));
+	if (k->user && !k->password && !k->token && !k->api_key && ask_password(k->user, origin, &k->password) < 0) {
+		credentials_done(k);
+		cli_complain("%s: a user without a password: set SCIFS_PASSWORD or use -o credentials=FILE", k->user ? k->user : origin);
+		return EXIT_REACH;
+	}
+	return EXIT_DONE;
+}
+
+static int log_in(struct mounting *m, struct credentials *k)
+{
+	const struct conf *c = m->conf;
+	struct http_config hc = {
+		.connect_ms = conf_ms(c, "connect_timeout"),
+		.stall_ms = conf_ms(c, "stall_timeout"),
+		.deadline_ms = conf_ms(c, "timeout"),
+		.retry_ms = conf_ms(c, "retry_delay"),
+		.throttle_ms = conf_ms(c, "throttle_delay"),
+		.probe_ms = conf_ms(c, "probe_interval"),
+		.connections_host = (unsigned)conf_size(c, "connections"),
+		.insecure = conf_bool(c, "insecure"),
+		.ca_file = conf_string(c, "ca"),
+		.proxy = conf_string(c, "proxy"),
+	};
+	struct policy override = {
+		.fetch_long = (uint32_t)conf_size(c, "read_part"),
+		.streams_file = (unsigned)conf_size(c, "read_parallel"),
+		.attr_ttl_ms = conf_ms(c, "ttl"),
+		.list_ttl_ms = conf_ms(c, "list_ttl"),
+		.timeout_ms = conf_ms(c, "timeout"),
+	};
+	struct login who = {.url = m->url, .path = m->path, .api = conf_string(c, "api"), .token = k->token, .api_key = k->api_key,
+	                    .password = k->password, .user = k->user, .option = option_of, .config = c, .override = &override};
+	char *why = NULL;
+	int r = http_new(&hc, &m->http);
+
+	if (r == 0 && !m->backend) {
+		r = backend_probe(m->http, m->url, m->path, &m->backend);
+		if (r == -EPROTO)
+			(void)str_fmt(&why, "%s: no kind of repository that is known answers there", m->url);
+		else if (r < 0)
+			(void)str_fmt(&why, "%s: cannot be reached: %s", m->url, strerror(-r));
+	}
+	if (r == 0)
+		r = m->backend->open(&who, m->http, &m->session, &why);
+	return r < 0 ? fail(EXIT_REACH, why, strerror(-r)) : EXIT_DONE;
+}
+
+/* ---- the mount ---- */
+
+static int build(struct mounting *m)
+{
+	const struct conf *c = m->conf;
+	_cleanup_buf_ struct buf json = BUF_MAX(1u << 20);
+	uint64_t memory = conf_size(c, "memory") / 100 * BLOCK_SHARE_PERCENT;
+	struct cache_config cc = {.memory = memory};
+	struct fs_config fc = {
+		.source = m->source,
+		.mountpoint = m->dir,
+		.allow_other = conf_bool(c, "allow_other"),
+		.show_control = conf_bool(c, "show_control"),
+		.online = conf_bool(c, "online"),
+		.names = str_eq(conf_string(c, "names"), "girder") ? FS_NAMES_GIRDER : FS_NAMES_SCIFS,
+		.uid = conf_given(c, "uid") ? (uid_t)conf_size(c, "uid") : getuid(),
+		.gid = conf_given(c, "gid") ? (gid_t)conf_size(c, "gid") : getgid(),
+		.negative_ttl_ms = conf_ms(c, "negative_ttl"),
+		.soft_wait_ms = conf_ms(c, "soft_wait"),
+		.memory = memory,
+	};
+	char *why = NULL;
+	int r = conf_json(c, &json);
+
+	fc.config_json = buf_str(&json);
+	if (r == 0)
+		r = cache_new(&cc, &m->cache);
+	if (r == 0)
+		r = fs_new(&fc, m->session, m->http, m->cache, &m->fs);
+	if (r < 0)
+		return fail(EXIT_OTHER, NULL, strerror(-r));
+	r = fs_check(m->fs, &why);
+	if (r < 0)
+		return fail(EXIT_REACH, why, strerror(-r));
+	r = fs_mount(m->fs, &why);
+	return r < 0 ? fail(EXIT_MOUNT, why, strerror(-r)) : EXIT_DONE;
+}
+
+static void tear_down(struct mounting *m)
+{
+	running = NULL;
+	fs_free(m->fs);
+	if (m->session)
+		m->backend->close(m->session);
+	http_free(m->http);
+	cache_free(m->cache);
+	m->fs = NULL;
+	m->session = NULL;
+	m->http = NULL;
+	m->cache = NULL;
+}
+
+static void guard(void)
+{
+	struct rlimit none = {0, 0};
+
+	/* Secrets are in this memory: no core file, no debugger of another process. */
+	prctl(PR_SET_DUMPABLE, 0);
+	setrlimit(RLIMIT_CORE, &none);
+	umask(077);
+	/* Freed memory goes back: the budget is meant. */
+	mallopt(M_ARENA_MAX, 2);
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+	mallopt(M_TRIM_THRESHOLD, 1 << 20);
+}
+
+static void handle_signals(void)
+{
+	struct sigaction stop = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
+
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGHUP, &stop, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+}
+
+static int serve(struct mounting *m, struct credentials *k, int ready_fd)
+{
+	int status = log_in(m, k), r;
+
+	credentials_done(k);
+	if (status == EXIT_DONE)
+		status = build(m);
+	if (status != EXIT_DONE) {
+		tear_down(m);
+		return status;
+	}
+	running = m->fs;
+	handle_signals();
+	log_info("%s is mounted on %s", m->source, m->dir);
+	if (ready_fd >= 0) {
+		int null = open("/dev/null", O_RDWR);
+		ssize_t n = write(ready_fd, "+", 1);
+
+		(void)n;        /* a parent that is gone does not need it */
+		close(ready_fd);
+		if (null >= 0) {
+			dup2(null, STDIN_FILENO);
+			dup2(null, STDOUT_FILENO);
+			dup2(null, STDERR_FILENO);
+			if (null > STDERR_FILENO)
+				close(null);
+		}
+		if (chdir("/") < 0)
+			log_debug("cannot leave the current directory");
+	}
+	r = fs_run(m->fs);
+	log_info("%s is unmounted from %s", m->source, m->dir);
+	tear_down(m);
+	return r < 0 ? EXIT_OTHER : EXIT_DONE;
+}
+
+static int in_background(struct mounting *m, struct credentials *k)
+{
+	int pipe_fd[2], status = 0;
+	char c;
+	pid_t pid;
+	ssize_t n;
+
+	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
+		return fail(EXIT_OTHER, NULL, strerror(errno));
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0)
+		return fail(EXIT_OTHER, NULL, strerror(errno));
+	if (pid == 0) {
+		close(pipe_fd[0]);
+		setsid();
+		if (!conf_given(m->conf, "log") && log_open("syslog") < 0)
+			log_debug("no syslog");
+		_exit(serve(m, k, pipe_fd[1]));
+	}
+	close(pipe_fd[1]);
+	credentials_done(k);
+	while ((n = read(pipe_fd[0], &c, 1)) < 0 && errno == EINTR)
+		;
+	close(pipe_fd[0]);
+	if (n == 1)
+		return EXIT_DONE;
+	/* It said on standard error why. */
+	if (waitpid(pid, &status, 0) == pid && WIFEXITED(status))
+		return WEXITSTATUS(status) ? WEXITSTATUS(status) : EXIT_OTHER;
+	return fail(EXIT_OTHER, NULL, "mount: the background process died");
+}
+
+static int run(int argc, char **argv)
+{
+	struct mounting m = {0};
+	struct credentials k = {0};
+	enum log_level level = LOG_LEVEL_INFO;
+	int status = EXIT_OTHER, r;
+
+	guard();
+	if (conf_new(&m.conf) < 0)
+		return fail(EXIT_OTHER, NULL, "out of memory");
+	status = parse(&m, argc, argv);
+	if (status == EXIT_DONE)
+		status = read_files(&m);
+	if (status == EXIT_DONE) {
+		(void)log_parse_level(conf_string(m.conf, "log_level"), &level);
+		log_set_level(m.debug ? LOG_LEVEL_DEBUG : level);
+		r = conf_given(m.conf, "log") ? log_open(conf_string(m.conf, "log")) : 0;
+		if (r < 0) {
+			cli_complain("%s: the log cannot be written: %s", conf_string(m.conf, "log"), strerror(-r));
+			status = EXIT_USAGE;
+		}
+	}
+	if (status == EXIT_DONE)
+		status = check_dir(&m);
+	if (status == EXIT_DONE)
+		status = get_credentials(&m, &k);
+	if (status == EXIT_DONE)
+		status = m.foreground ? serve(&m, &k, -1) : in_background(&m, &k);
+	credentials_done(&k);
+	conf_free(m.conf);
+	free(m.source);
+	free(m.dir);
+	free(m.url);
+	free(m.path);
+	return status;
+}
+
+const struct command cmd_mount = {
+	.name = "mount",
+	.usage = "mount SOURCE DIR [-o option,...]",
+	.help = "mount a repository",
+	.run = run,
+};

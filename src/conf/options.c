@@ -1,0 +1,352 @@
+/* options.c - one table of options, and the values that were set. The table makes --long, -o, configuration keys and --help. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/str.h"
+#include "conf/private.h"
+
+extern char **environ;
+
+static const struct option core[] = {
+	{"api", OPTION_STRING, NULL, NULL, "path of the API below the host, when it is not found by itself"},
+	{"allow_other", OPTION_BOOL, "no", NULL, "let other users enter the mount, as far as modes allow"},
+	{"ca", OPTION_FILE, NULL, NULL, "file with the certificates to trust"},
+	{"connections", OPTION_UINT, "8", NULL, "connections to one host, at most"},
+	{"connect_timeout", OPTION_DURATION, "5s", NULL, "time to get a connection"},
+	{"credentials", OPTION_FILE, NULL, NULL, "file with token, api_key, user, password; mode 0600"},
+	{"gid", OPTION_UINT, NULL, NULL, "group of all files; default: the mounter's"},
+	{"insecure", OPTION_BOOL, "no", NULL, "do not verify TLS certificates"},
+	{"list_ttl", OPTION_DURATION, NULL, NULL, "how long a listing is believed"},
+	{"log", OPTION_STRING, NULL, NULL, "where the log goes: a file, syslog, journal, or - for standard error"},
+	{"log_level", OPTION_CHOICE, "info", "error|warn|info|debug", "how much is logged"},
+	{"memory", OPTION_SIZE, "256M", NULL, "memory for blocks, nodes and listings"},
+	{"names", OPTION_CHOICE, "scifs", "scifs|girder", "how server names become file names: reversibly, or as the Girder client does"},
+	{"negative_ttl", OPTION_DURATION, "5s", NULL, "how long a name that was not there stays so"},
+	{"online", OPTION_BOOL, "no", NULL, "fail when the server cannot be reached, whatever is kept"},
+	{"probe_interval", OPTION_DURATION, "2s", NULL, "how often a silent server is tried in the background"},
+	{"proxy", OPTION_STRING, NULL, NULL, "URL of a proxy; default: http_proxy, https_proxy, no_proxy"},
+	{"read_parallel", OPTION_UINT, NULL, NULL, "downloads under way for one file, at most"},
+	{"read_part", OPTION_SIZE, NULL, NULL, "length of one download of a steady reader"},
+	{"retry_delay", OPTION_DURATION, "250ms", NULL, "delay before a first repeat; it doubles"},
+	{"ro", OPTION_BOOL, "yes", NULL, "read only: this release writes nothing"},
+	{"show_control", OPTION_BOOL, "no", NULL, "list .scifs in each directory"},
+	{"soft_wait", OPTION_DURATION, "1s", NULL, "how long a known thing waits for news before what is kept answers"},
+	{"stall_timeout", OPTION_DURATION, "20s", NULL, "less than 1 KiB/s for so long is a stall"},
+	{"throttle_delay", OPTION_DURATION, "5s", NULL, "pause after 429 or 503 without Retry-After; it doubles"},
+	{"timeout", OPTION_DURATION, "60s", NULL, "the last error of a request comes after so long at most"},
+	{"ttl", OPTION_DURATION, NULL, NULL, "how long attributes are believed"},
+	{"uid", OPTION_UINT, NULL, NULL, "owner of all files; default: the mounter"},
+};
+#define CORE (sizeof(core) / sizeof(core[0]))
+
+/* What belongs into a credentials file and nowhere on a command line. */
+static const char *const secrets[] = {"token", "api_key", "password", "user", NULL};
+
+bool conf_is_secret(const char *name)
+{
+	for (size_t i = 0; secrets[i]; i++)
+		if (strcmp(secrets[i], name) == 0)
+			return true;
+	return false;
+}
+
+const struct option *conf_option_at(size_t i, const char **ret_scheme)
+{
+	if (ret_scheme)
+		*ret_scheme = NULL;
+	if (i < CORE)
+		return &core[i];
+	i -= CORE;
+	for (size_t b = 0; backends[b]; b++)
+		for (const struct option *o = backends[b]->options; o && o->name; o++)
+			if (i-- == 0) {
+				if (ret_scheme)
+					*ret_scheme = backends[b]->scheme;
+				return o;
+			}
+	return NULL;
+}
+
+const struct option *conf_option(const char *name, const char **ret_scheme)
+{
+	const struct option *o;
+
+	for (size_t i = 0; (o = conf_option_at(i, ret_scheme)); i++)
+		if (strcmp(o->name, name) == 0)
+			return o;
+	return NULL;
+}
+
+int conf_new(struct conf **ret)
+{
+	struct conf *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->values = map_new();
+	c->from = map_new();
+	if (!c->values || !c->from) {
+		conf_free(c);
+		return -ENOMEM;
+	}
+	*ret = c;
+	return 0;
+}
+
+void conf_free(struct conf *c)
+{
+	struct map_iter it = {0};
+	const char *key;
+	void *value;
+
+	if (!c)
+		return;
+	while (c->values && map_next(c->values, &it, &key, &value)) {
+		explicit_bzero(value, strlen(value));
+		free(value);
+	}
+	map_free(c->values);
+	map_free(c->from);
+	free(c);
+}
+
+/* Levenshtein's distance, for the nearest known name. */
+static unsigned distance(const char *a, const char *b)
+{
+	size_t n = strlen(b);
+	unsigned row[64];
+
+	if (n >= 64 || strlen(a) >= 64)
+		return 1000;
+	for (size_t i = 0; i <= n; i++)
+		row[i] = (unsigned)i;
+	for (size_t k = 1; a[k - 1]; k++) {
+		unsigned diagonal = row[0];
+
+		row[0] = (unsigned)k;
+		for (size_t i = 1; i <= n; i++) {
+			unsigned best = diagonal + (a[k - 1] != b[i - 1]);
+
+			diagonal = row[i];
+			if (row[i] + 1 < best)
+				best = row[i] + 1;
+			if (row[i - 1] + 1 < best)
+				best = row[i - 1] + 1;
+			row[i] = best;
+		}
+	}
+	return row[n];
+}
+
+static const char *nearest(const char *name)
+{
+	const struct option *o, *best = NULL;
+	unsigned least = 4;
+
+	for (size_t i = 0; (o = conf_option_at(i, NULL)); i++)
+		if (distance(name, o->name) < least) {
+			least = distance(name, o->name);
+			best = o;
+		}
+	return best ? best->name : NULL;
+}
+
+static bool chosen(const char *choices, const char *value)
+{
+	size_t n = strlen(value);
+
+	for (const char *p = choices; *p; p += strcspn(p, "|") + (p[strcspn(p, "|")] == '|'))
+		if (strcspn(p, "|") == n && strncmp(p, value, n) == 0)
+			return true;
+	return false;
+}
+
+static int check(const struct option *o, const char *where, const char *value, char **why)
+{
+	const char *want = NULL;
+	uint64_t n;
+	bool yes;
+
+	switch (o->type) {
+	case OPTION_BOOL:
+		want = str_parse_bool(value, &yes) < 0 ? "yes or no" : NULL;
+		break;
+	case OPTION_SIZE:
+		want = str_parse_size(value, &n) < 0 ? "a size, as 64M or 1G" : NULL;
+		break;
+	case OPTION_DURATION:
+		want = str_parse_duration(value, &n) < 0 || n > 0xffffffffu ? "a time, as 500ms, 5s or 10m" : NULL;
+		break;
+	case OPTION_UINT:
+		want = str_parse_u64(value, &n) < 0 || n > 0xffffffffu ? "a number" : NULL;
+		break;
+	case OPTION_CHOICE:
+		want = chosen(o->choices, value) ? NULL : o->choices;
+		break;
+	default:
+		break;
+	}
+	if (!want)
+		return 0;
+	(void)str_fmt(why, "%s: option %s is not %s but should be %s", where, o->name, value, want);
+	return -EINVAL;
+}
+
+static int store(struct conf *c, enum conf_from from, const char *name, const char *value)
+{
+	char *copy = strdup(value), *old = map_get(c->values, name);
+	uintptr_t had = (uintptr_t)map_get(c->from, name);
+
+	if (!copy)
+		return -ENOMEM;
+	if (had > (uintptr_t)from + 1) {
+		free(copy);
+		return 0;       /* a nearer source has spoken */
+	}
+	if (map_set(c->values, name, copy) < 0 || map_set(c->from, name, (void *)((uintptr_t)from + 1)) < 0) {
+		free(copy);
+		return -ENOMEM;
+	}
+	free(old);
+	return 0;
+}
+
+int conf_set(struct conf *c, enum conf_from from, const char *where, const char *name, const char *value, char **why)
+{
+	const struct option *o = conf_option(name, NULL);
+	const char *near;
+	int r;
+
+	if (conf_is_secret(name)) {
+		if (from == CONF_COMMAND) {
+			(void)str_fmt(why, "%s: %s does not belong on a command line, where others can see it: use SCIFS_%s or -o credentials=FILE",
+			              where, name, strcmp(name, "api_key") == 0 ? "API_KEY" : strcmp(name, "token") == 0 ? "TOKEN" :
+			              strcmp(name, "user") == 0 ? "USER" : "PASSWORD");
+			return -EINVAL;
+		}
+		return store(c, from, name, value ? value : "");
+	}
+	if (!o) {
+		near = nearest(name);
+		(void)str_fmt(why, "%s: there is no option \"%s\"%s%s%s", where, name, near ? ": did you mean \"" : "", near ? near : "",
+		              near ? "\"?" : "");
+		return -EINVAL;
+	}
+	if (!value && o->type != OPTION_BOOL) {
+		(void)str_fmt(why, "%s: option %s needs a value", where, name);
+		return -EINVAL;
+	}
+	r = check(o, where, value ? value : "yes", why);
+	return r < 0 ? r : store(c, from, name, value ? value : "yes");
+}
+
+int conf_set_list(struct conf *c, enum conf_from from, const char *where, const char *list, char **why)
+{
+	_cleanup_buf_ struct buf one = BUF_MAX(65536);
+	int r = 0;
+
+	for (const char *p = list; r == 0; p++) {
+		if (*p == '\\' && p[1]) {
+			r = buf_addc(&one, *++p);
+		} else if (*p && *p != ',') {
+			r = buf_addc(&one, *p);
+		} else {
+			if (one.len) {
+				char *name = one.data, *value = strchr(name, '=');
+
+				if (value)
+					*value++ = 0;
+				r = conf_set(c, from, where, name, value, why);
+			}
+			buf_clear(&one);
+			if (!*p)
+				break;
+		}
+	}
+	return r;
+}
+
+int conf_set_environment(struct conf *c, char **why)
+{
+	const struct option *o;
+
+	for (size_t i = 0; (o = conf_option_at(i, NULL)); i++) {
+		char name[80] = "SCIFS_";
+		const char *value;
+		size_t n = strlen(name);
+
+		for (const char *p = o->name; *p && n + 1 < sizeof(name); p++)
+			name[n++] = (char)toupper((unsigned char)*p);
+		name[n] = 0;
+		value = getenv(name);
+		if (value && *value) {
+			int r = conf_set(c, CONF_ENVIRONMENT, name, o->name, value, why);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+const char *conf_string(const struct conf *c, const char *name)
+{
+	const char *v = map_get(c->values, name);
+	const struct option *o = v ? NULL : conf_option(name, NULL);
+
+	return v ? v : o ? o->fallback : NULL;
+}
+
+bool conf_given(const struct conf *c, const char *name)
+{
+	return map_get(c->values, name) != NULL;
+}
+
+bool conf_bool(const struct conf *c, const char *name)
+{
+	const char *v = conf_string(c, name);
+	bool yes = false;
+
+	(void)(v && str_parse_bool(v, &yes));   /* checked when it was set */
+	return yes;
+}
+
+uint64_t conf_size(const struct conf *c, const char *name)
+{
+	const char *v = conf_string(c, name);
+	uint64_t n = 0;
+
+	(void)(v && str_parse_size(v, &n));
+	return n;
+}
+
+unsigned conf_ms(const struct conf *c, const char *name)
+{
+	const char *v = conf_string(c, name);
+	uint64_t n = 0;
+
+	(void)(v && str_parse_duration(v, &n));
+	return (unsigned)n;
+}
+
+int conf_json(const struct conf *c, struct buf *ret)
+{
+	const struct option *o;
+	bool first = true;
+	int r = buf_addc(ret, '{');
+
+	for (size_t i = 0; r == 0 && (o = conf_option_at(i, NULL)); i++) {
+		const char *v = conf_string(c, o->name);
+
+		if (!v)
+			continue;
+		r = buf_addf(ret, "%s\"%s\": ", first ? "" : ", ", o->name);
+		if (r == 0)
+			r = json_write_str(ret, v);
+		first = false;
+	}
+	return r < 0 ? r : buf_adds(ret, "}\n");
+}
