@@ -11,6 +11,7 @@
 #include "cache/cache.h"
 
 #define WINDOW_FIRST (1u << 20)
+#define STEADY 8                        /* expected reads in a row that make a reader steady */
 #define NEAR_BEHIND (1u << 20)          /* a reader may look back so far and stay the same reader */
 #define NEAR_AHEAD (1u << 20)           /* or skip so much, at least */
 
@@ -92,6 +93,9 @@ void cache_prefetch(struct cache_cursors *c, const struct policy *p, uint64_t si
 		k->window = least(WINDOW_FIRST, share);
 	else if (stalled)
 		k->window = least(k->window * 2, most(share, WINDOW_FIRST));
+	/* A request costs a server more than its bytes: a steady reader gets long ones. */
+	if (k->hits >= STEADY && p->fetch_long > k->window)
+		k->window = most(k->window, least(p->fetch_long, share));
 	if (stalled && (offset < k->ahead || end > k->ahead) && offset + n <= size) {
 		/* It waits: what it wants, and the window behind that. */
 		from = offset;
