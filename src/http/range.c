@@ -1,11 +1,21 @@
-/* range.c - the headers of parts and of patience: Content-Range, Retry-After. */
+/* range.c - the headers of parts and of patience: Range, Content-Range, Retry-After, X-RateLimit. */
 #include <curl/curl.h>
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "http/private.h"
+
+void range_format(uint64_t first, uint64_t last, char ret[RANGE_TEXT_MAX])
+{
+	if (last == UINT64_MAX)
+		snprintf(ret, RANGE_TEXT_MAX, "%" PRIu64 "-", first);
+	else
+		snprintf(ret, RANGE_TEXT_MAX, "%" PRIu64 "-%" PRIu64, first, last);
+}
 
 static int number(const char **p, uint64_t *ret)
 {
@@ -59,4 +69,16 @@ int64_t range_parse_retry_after(const char *p, time_t now)
 	if (when < 0)
 		return -1;
 	return when <= now ? 0 : (int64_t)(when - now) * 1000;
+}
+
+uint64_t range_parse_limit(const char *remaining, const char *reset, time_t now)
+{
+	uint64_t left, when;
+
+	if (number(&remaining, &left) < 0 || *remaining || left > 0 || number(&reset, &when) < 0 || *reset)
+		return 0;
+	/* No server's window began in 1970: a large number is a time of day. */
+	if (when > 1000000000)
+		when = when > (uint64_t)now ? when - (uint64_t)now : 0;
+	return when > 1000000 ? 1000000000 : when * 1000;
 }

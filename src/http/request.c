@@ -6,10 +6,12 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "http/private.h"
 
-#define HTTP_RECEIVE_BUFFER (512L << 10)        /* curl's largest: fewer turns of the engine for a byte */
+#define CONTENT_BUFFER (512L << 10)     /* curl's largest: fewer turns of the engine for a byte */
+#define ANSWER_BUFFER (32L << 10)
 
 static int add(struct curl_slist **list, const char *line)
 {
@@ -46,11 +48,51 @@ static int add_auth(struct http_transfer *t)
 	return r;
 }
 
-static bool at_home(const struct http_transfer *t)
+/* curl repeats by itself what got no answer on a connection that was open before. What may not be sent twice must not be. */
+#if LIBCURL_VERSION_NUM >= 0x075000
+static int sending(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
-	_cleanup_free_ char *here = NULL, *home = NULL;
+	struct http_transfer *t = arg;
 
-	return http_origin(t->at, &here) == 0 && http_origin(t->url, &home) == 0 && strcmp(here, home) == 0;
+	(void)ip, (void)local_ip, (void)port, (void)local_port;
+	return t->sent_times++ && !transfer_repeatable(t) ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
+static void set_once(struct http_transfer *t, CURL *e)
+{
+	t->sent_times = 0;
+	curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, sending);
+	curl_easy_setopt(e, CURLOPT_PREREQDATA, t);
+}
+#else
+static void set_once(struct http_transfer *t, CURL *e)
+{
+	if (!transfer_repeatable(t))
+		curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
+}
+#endif
+
+/* Connections from before a silence may be dead without anybody having said so. */
+static void set_freshness(struct http_transfer *t, CURL *e)
+{
+	if (t->fresh || t->probe)
+		curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075000
+	if (t->host->back_at)
+		curl_easy_setopt(e, CURLOPT_MAXLIFETIME_CONN, (long)((clock_mono_ms() - t->host->back_at) / 1000 + 1));
+#endif
+}
+
+static void set_range(struct http_transfer *t, CURL *e)
+{
+	char range[RANGE_TEXT_MAX];
+
+	t->from = t->has_range ? t->first + t->done_bytes : t->done_bytes;
+	t->ranged = t->has_range || t->from;
+	if (!t->ranged)
+		return;
+	range_format(t->from, t->has_range ? t->last : UINT64_MAX, range);
+	curl_easy_setopt(e, CURLOPT_RANGE, range);
 }
 
 static int set_protocols(CURL *e)
@@ -64,11 +106,11 @@ static int set_protocols(CURL *e)
 
 static void set_body(struct http_transfer *t, CURL *e)
 {
-	bool says_length = strcmp(t->method, "POST") == 0 || strcmp(t->method, "PUT") == 0 || strcmp(t->method, "PATCH") == 0;
+	bool says_length = transfer_is(t, "POST") || transfer_is(t, "PUT") || transfer_is(t, "PATCH");
 
-	if (strcmp(t->method, "GET") == 0 && !t->body)
+	if (transfer_is(t, "GET") && !t->body)
 		return;
-	if (strcmp(t->method, "HEAD") == 0) {
+	if (transfer_is(t, "HEAD")) {
 		curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
 		return;
 	}
@@ -85,13 +127,13 @@ static void set_body(struct http_transfer *t, CURL *e)
 
 int request_make_easy(struct http_transfer *t, const struct http_config *c, const char *user_agent)
 {
-	char range[64];
 	CURL *e = curl_easy_init();
 	int r = 0;
 
 	if (!e)
 		return -ENOMEM;
 	t->easy = e;
+	t->error[0] = 0;
 	curl_easy_setopt(e, CURLOPT_URL, t->at);
 	curl_easy_setopt(e, CURLOPT_PRIVATE, t);
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
@@ -101,7 +143,9 @@ int request_make_easy(struct http_transfer *t, const struct http_config *c, cons
 	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_ms);
 	curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
-	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, HTTP_RECEIVE_BUFFER);
+	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, t->on_data ? CONTENT_BUFFER : ANSWER_BUFFER);
+	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->error);
+	curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);      /* a proxy's word is not the host's */
 	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, c->insecure ? 0L : 1L);
 	curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, c->insecure ? 0L : 2L);
@@ -111,13 +155,11 @@ int request_make_easy(struct http_transfer *t, const struct http_config *c, cons
 		curl_easy_setopt(e, CURLOPT_PROXY, c->proxy);
 	r = set_protocols(e);
 	set_body(t, e);
-	if (t->has_range) {
-		snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)(t->first + t->done_bytes),
-		         (unsigned long long)t->last);
-		curl_easy_setopt(e, CURLOPT_RANGE, range);
-	}
+	set_range(t, e);
+	set_once(t, e);
+	set_freshness(t, e);
 	/* A user's own headers may carry what only the first origin may know. */
-	for (size_t i = 0; r == 0 && at_home(t) && t->headers && t->headers[i]; i++)
+	for (size_t i = 0; r == 0 && t->host == t->home && t->headers && t->headers[i]; i++)
 		r = add(&t->slist, t->headers[i]);
 	if (r == 0)
 		r = add(&t->slist, "Expect:");

@@ -24,30 +24,48 @@ int http_status_errno(int status)
 	return status >= 400 && status < 500 ? -EINVAL : -EIO;
 }
 
+#define ALWAYS 1000000
+#define FEW 2                   /* it may be a passing fault, but rarely is: a person is waiting for the message */
+
 static const struct {
 	CURLcode rc;
 	int err;
-	bool retryable;
+	unsigned repeats;
 } codes[] = {
-	{CURLE_UNSUPPORTED_PROTOCOL, EINVAL, false}, {CURLE_URL_MALFORMAT, EINVAL, false},
-	{CURLE_COULDNT_RESOLVE_PROXY, EHOSTUNREACH, true}, {CURLE_COULDNT_RESOLVE_HOST, EHOSTUNREACH, true},
-	{CURLE_COULDNT_CONNECT, ECONNREFUSED, true}, {CURLE_WEIRD_SERVER_REPLY, EPROTO, true},
-	{CURLE_HTTP2, EPROTO, true}, {CURLE_PARTIAL_FILE, EIO, true}, {CURLE_WRITE_ERROR, EIO, false},
-	{CURLE_OUT_OF_MEMORY, ENOMEM, false}, {CURLE_OPERATION_TIMEDOUT, ETIMEDOUT, true},
-	{CURLE_SSL_CONNECT_ERROR, EPROTO, true}, {CURLE_GOT_NOTHING, ECONNRESET, true}, {CURLE_SEND_ERROR, ECONNRESET, true},
-	{CURLE_RECV_ERROR, ECONNRESET, true}, {CURLE_SSL_CERTPROBLEM, EACCES, false}, {CURLE_SSL_CIPHER, EPROTO, false},
-	{CURLE_PEER_FAILED_VERIFICATION, EACCES, false}, {CURLE_SSL_CACERT_BADFILE, EACCES, false},
-	{CURLE_SSL_ISSUER_ERROR, EACCES, false}, {CURLE_SSL_INVALIDCERTSTATUS, EACCES, false}, {CURLE_HTTP2_STREAM, ECONNRESET, true},
+	{CURLE_UNSUPPORTED_PROTOCOL, EPROTO, 0},
+	{CURLE_URL_MALFORMAT, EINVAL, 0},
+	{CURLE_COULDNT_RESOLVE_PROXY, EHOSTUNREACH, ALWAYS},
+	{CURLE_COULDNT_RESOLVE_HOST, EHOSTUNREACH, ALWAYS},
+	{CURLE_COULDNT_CONNECT, ECONNREFUSED, ALWAYS},
+	{CURLE_WEIRD_SERVER_REPLY, EPROTO, FEW},
+	{CURLE_HTTP2, EPROTO, ALWAYS},
+	{CURLE_HTTP2_STREAM, ECONNRESET, ALWAYS},
+	{CURLE_PARTIAL_FILE, EIO, ALWAYS},
+	{CURLE_WRITE_ERROR, EIO, 0},
+	{CURLE_OUT_OF_MEMORY, ENOMEM, 0},
+	{CURLE_OPERATION_TIMEDOUT, ETIMEDOUT, ALWAYS},
+	{CURLE_GOT_NOTHING, ECONNRESET, ALWAYS},
+	{CURLE_SEND_ERROR, ECONNRESET, ALWAYS},
+	{CURLE_RECV_ERROR, ECONNRESET, ALWAYS},
+	{CURLE_ABORTED_BY_CALLBACK, ECONNRESET, ALWAYS},        /* request.c: it would have been sent twice */
+	{CURLE_SEND_FAIL_REWIND, ECONNRESET, ALWAYS},
+	{CURLE_SSL_CONNECT_ERROR, EPROTO, FEW},
+	{CURLE_SSL_CIPHER, EPROTO, 0},
+	{CURLE_SSL_CERTPROBLEM, EACCES, 0},
+	{CURLE_PEER_FAILED_VERIFICATION, EACCES, 0},
+	{CURLE_SSL_CACERT_BADFILE, EACCES, 0},
+	{CURLE_SSL_ISSUER_ERROR, EACCES, 0},
+	{CURLE_SSL_INVALIDCERTSTATUS, EACCES, 0},
 };
 
-int http_curl_errno(CURLcode rc, bool *ret_retryable)
+int http_curl_errno(CURLcode rc, unsigned *ret_repeats)
 {
-	*ret_retryable = false;
+	*ret_repeats = 0;
 	if (rc == CURLE_OK)
 		return 0;
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
 		if (codes[i].rc == rc) {
-			*ret_retryable = codes[i].retryable;
+			*ret_repeats = codes[i].repeats;
 			return -codes[i].err;
 		}
 	return -EIO;
