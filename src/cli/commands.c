@@ -32,6 +32,8 @@ static int read_status(const char *dir, struct buf *ret)
 
 /* ---- umount ---- */
 
+#define UMOUNT_WAIT_MS 60000
+
 static int let_go(const char *dir)
 {
 	int status;
@@ -48,6 +50,20 @@ static int let_go(const char *dir)
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
 		return -errno;
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : WEXITSTATUS(status) == 127 ? -ENOEXEC : -EBUSY;
+}
+
+/* One that ended and that nobody has asked after yet (a zombie) counts as ended. */
+static bool has_ended(uint64_t pid)
+{
+	_cleanup_buf_ struct buf stat = BUF_MAX(4096);
+	char path[40];
+	const char *after;
+
+	snprintf(path, sizeof(path), "/proc/%llu/stat", (unsigned long long)pid);
+	if (file_read_whole(path, &stat) < 0)
+		return true;
+	after = strrchr(buf_str(&stat), ')');
+	return after && (after[2] == 'Z' || after[2] == 'X');
 }
 
 static int umount_run(int argc, char **argv)
@@ -75,14 +91,8 @@ static int umount_run(int argc, char **argv)
 		return EXIT_MOUNT;
 	}
 	/* Gone from the tree; wait for the process, so that what follows finds it ended. */
-	for (int i = 0; pid && i < 6000; i++) {
-		char path[40];
-
-		snprintf(path, sizeof(path), "/proc/%llu", (unsigned long long)pid);
-		if (access(path, F_OK) < 0)
-			return EXIT_DONE;
+	for (int i = 0; pid && !has_ended(pid) && i < UMOUNT_WAIT_MS / 10; i++)
 		usleep(10000);
-	}
 	return EXIT_DONE;
 }
 

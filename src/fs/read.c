@@ -152,6 +152,14 @@ static void fetch_http_done(void *arg, int err, const struct http_reply *reply)
 	fetch_done(x, err);
 }
 
+/* The whole of open and read is to end within the time that the user was promised: open may have waited for news. */
+static unsigned read_deadline(const struct fs *fs)
+{
+	unsigned all = fs->session->policy.timeout_ms, before = 2 * fs->config.soft_wait_ms;
+
+	return all > 2 * before ? all - before : all;
+}
+
 static int fetch_submit(struct fetch *x)
 {
 	struct http_request q = {
@@ -164,6 +172,7 @@ static int fetch_submit(struct fetch *x)
 		.total = x->handle->object.size,
 		.priority = x->demand ? HTTP_READ : HTTP_PREFETCH,
 		.slow_ms = x->fs->session->policy.slow_ms,
+		.deadline_ms = read_deadline(x->fs),
 		.on_data = fetch_data,
 		.on_done = fetch_http_done,
 		.arg = x,
