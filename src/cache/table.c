@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
 #include "cache/private.h"
 
 struct cache_fetch {
@@ -34,12 +36,18 @@ static uint64_t sub_bytes(uint32_t bits)
 	return (uint64_t)__builtin_popcount(bits) * CACHE_SUB;
 }
 
-static void file_unref_locked(struct cache_file *f)
+void cache_file_ref_locked(struct cache_file *f)
+{
+	f->refs++;
+}
+
+void cache_file_unref_locked(struct cache_file *f)
 {
 	if (--f->refs)
 		return;
 	if (!f->forgotten)
 		map_remove(f->cache->files, f->key);
+	disk_file_done(f);
 	map64_free(f->blocks);
 	free(f->key);
 	free(f);
@@ -54,7 +62,7 @@ static void block_free_locked(struct block *b)
 	map64_remove(f->blocks, b->index + 1);
 	munmap(b->data, CACHE_BLOCK);
 	free(b);
-	file_unref_locked(f);
+	cache_file_unref_locked(f);
 }
 
 static void make_room_locked(struct cache *c, uint64_t want)
@@ -127,6 +135,16 @@ int cache_new(const struct cache_config *config, struct cache **ret)
 	}
 	pthread_mutex_init(&c->lock, NULL);
 	list_init(&c->lru);
+	if (config->dir && config->disk) {
+		int r = file_mkdirs(config->dir, 0700);
+
+		if (r == 0)
+			r = disk_new(c, &c->disk);
+		if (r < 0)
+			log_warn("cache: %s cannot be used: %s; memory only", config->dir, strerror(-r));
+		else if (documents_new(config->dir, &c->documents) < 0)
+			log_warn("cache: %s: listings and metadata are not kept over a restart", config->dir);
+	}
 	*ret = c;
 	return 0;
 }
@@ -135,9 +153,14 @@ void cache_free(struct cache *c)
 {
 	if (!c)
 		return;
+	/* Its threads may still hold blocks: they end first. */
+	if (c->disk)
+		disk_drain(c->disk);
 	while (!list_empty(&c->lru))
 		block_free_locked(list_first(&c->lru, struct block, lru));
 	map_free(c->files);
+	disk_free(c->disk);
+	documents_free(c->documents);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
@@ -168,12 +191,15 @@ int cache_open(struct cache *c, const char *key, uint64_t size, struct cache_fil
 		list_init(&f->waiters);
 		f->key = strdup(key);
 		f->blocks = map64_new();
+		f->map_fd = f->data_fd = -1;
 		if (!f->key || !f->blocks || map_set(c->files, key, f) < 0) {
 			map64_free(f->blocks);
 			free(f->key);
 			free(f);
 			r = -ENOMEM;
 		} else {
+			if (c->disk)
+				disk_look(f);
 			*ret = f;
 		}
 	}
@@ -188,7 +214,7 @@ void cache_close(struct cache_file *f)
 		return;
 	c = f->cache;
 	WITH_LOCK(&c->lock)
-		file_unref_locked(f);
+		cache_file_unref_locked(f);
 }
 
 void cache_forget(struct cache_file *f)
@@ -208,10 +234,12 @@ void cache_forget(struct cache_file *f)
 				continue;
 			c->used -= sub_bytes(b->present & ~b->claimed);
 			b->present = 0;
+			b->unsaved = 0;
 			if (!b->pins)
 				block_free_locked(b);
 		}
-		file_unref_locked(f);
+		disk_forget(f);
+		cache_file_unref_locked(f);
 	}
 }
 
@@ -224,7 +252,8 @@ static uint32_t sub_mask(uint64_t index, uint64_t first, uint64_t end)
 	return (uint32_t)((b >= 32 ? ~0ull : (1ull << b) - 1) & ~((1ull << a) - 1));
 }
 
-/* All of [first, end) present? -1: some of it nobody has or fetches; 0: some is being fetched; 1: all there. */
+/* All of [first, end) present? -1: some of it nobody has or fetches; 0: some is being fetched, read from disk, or not known
+ * yet; 1: all there. */
 static int state_locked(struct cache_file *f, uint64_t first, uint64_t end)
 {
 	int state = 1;
@@ -233,12 +262,51 @@ static int state_locked(struct cache_file *f, uint64_t first, uint64_t end)
 		struct block *b = map64_get(f->blocks, i + 1);
 		uint32_t want = sub_mask(i, first, end);
 
-		if (!b || (want & ~(b->present | b->claimed)))
-			return -1;
-		if (want & ~b->present)
+		if (!b || (want & ~(b->present | b->claimed))) {
+			if (f->disk != DISK_LOOKING)
+				return -1;
+		} else if (want & ~b->present) {
 			state = 0;
+		} else {
+			continue;
+		}
+		state = 0;
 	}
 	return state;
+}
+
+/* Have the disk bring what it has of [first, end) and memory lacks. */
+static void load_range_locked(struct cache_file *f, uint64_t first, uint64_t end)
+{
+	struct cache *c = f->cache;
+
+	if (f->disk != DISK_READY)
+		return;
+	for (uint64_t i = first / CACHE_BLOCK; i * CACHE_BLOCK < end; i++) {
+		uint32_t bits = f->on_disk[i] & sub_mask(i, first, end);
+		struct block *b;
+
+		if (!bits)
+			continue;
+		b = block_get_locked(f, i, true);
+		if (!b)
+			return;
+		bits &= ~(b->present | b->claimed);
+		if (!bits)
+			continue;
+		if (!b->claimed)
+			pin_locked(b);
+		b->claimed |= bits;
+		c->used += sub_bytes(bits);
+		make_room_locked(c, 0);
+		if (!disk_load(b, bits)) {
+			b->claimed &= ~bits;
+			c->used -= sub_bytes(bits);
+			f->on_disk[i] &= ~bits;
+			if (!b->claimed)
+				unpin_locked(b);
+		}
+	}
 }
 
 static int pin_range_locked(struct cache_file *f, uint64_t first, uint64_t end, struct cache_hit *hit)
@@ -276,6 +344,10 @@ enum cache_answer cache_ask(struct cache_file *f, uint64_t offset, size_t n, str
 	WITH_LOCK(&c->lock) {
 		int state = state_locked(f, offset, offset + n);
 
+		if (state == -1 && w) {
+			load_range_locked(f, offset, offset + n);
+			state = state_locked(f, offset, offset + n);
+		}
 		if (state == 1 && pin_range_locked(f, offset, offset + n, ret) == 0) {
 			c->stats.hits++;
 			answer = CACHE_HIT;
@@ -305,7 +377,7 @@ bool cache_unwait(struct cache_file *f, struct cache_waiter *w)
 			if (waiter_of(l) == w) {
 				list_remove(l);
 				put_locked(&w->hit);
-				file_unref_locked(f);
+				cache_file_unref_locked(f);
 				was = true;
 				break;
 			}
@@ -352,7 +424,7 @@ static void tell(struct cache_file *f, struct list *ripe, int err)
 		list_remove(l);
 		w->ready(w, err);
 		WITH_LOCK(&c->lock)
-			file_unref_locked(f);   /* the waiter's; the caller holds one more */
+			cache_file_unref_locked(f);   /* the waiter's; the caller holds one more */
 	}
 }
 
@@ -369,6 +441,8 @@ int cache_claim(struct cache_file *f, uint64_t first, uint64_t count, bool deman
 	if (!x)
 		return -ENOMEM;
 	WITH_LOCK(&c->lock) {
+		/* What the disk has is read ahead too. */
+		load_range_locked(f, first, end);
 		for (at = first / CACHE_SUB * CACHE_SUB; at < end; at += CACHE_SUB) {
 			struct block *b = map64_get(f->blocks, at / CACHE_BLOCK + 1);
 			uint32_t bit = 1u << (at % CACHE_BLOCK / CACHE_SUB);
@@ -410,6 +484,90 @@ int cache_claim(struct cache_file *f, uint64_t first, uint64_t count, bool deman
 	return 1;
 }
 
+/* A block's new bytes go to the disk once, when its run is whole. */
+static void save_locked(struct block *b)
+{
+	uint32_t bits = b->unsaved & b->present;
+
+	b->unsaved = 0;
+	if (!bits || !b->file->cache->disk || b->file->forgotten)
+		return;
+	pin_locked(b);
+	if (!disk_save(b, bits))
+		unpin_locked(b);        /* too much waits already: it is fetched again one day */
+}
+
+void table_looked(struct cache_file *f)
+{
+	struct cache *c = f->cache;
+	struct list ripe;
+
+	list_init(&ripe);
+	WITH_LOCK(&c->lock) {
+		f->disk = DISK_READY;
+		/* Everybody asks anew: from disk, or by a fetch. */
+		while (!list_empty(&f->waiters)) {
+			struct list *l = f->waiters.next;
+
+			list_remove(l);
+			put_locked(&waiter_of(l)->hit);
+			list_append(&ripe, l);
+		}
+	}
+	tell(f, &ripe, -EAGAIN);
+	WITH_LOCK(&c->lock)
+		cache_file_unref_locked(f);
+}
+
+static void bits_range(const struct block *b, uint64_t *first, uint64_t *end)
+{
+	*first = b->index * CACHE_BLOCK;
+	*end = *first + CACHE_BLOCK;
+}
+
+void table_loaded(struct block *b, uint32_t bits, uint32_t good)
+{
+	struct cache_file *f = b->file;
+	struct cache *c = f->cache;
+	struct list ripe, lost;
+	uint64_t first, end;
+
+	list_init(&ripe);
+	list_init(&lost);
+	bits_range(b, &first, &end);
+	WITH_LOCK(&c->lock) {
+		uint32_t bad = bits & ~good;
+
+		f->refs++;
+		b->claimed &= ~bits;
+		b->present |= good;
+		c->used -= sub_bytes(bad);
+		f->on_disk[b->index] &= ~bad;
+		ripe_locked(f, first, end, 0, &ripe);
+		for (unsigned s = 0; s < SUBS; s++)
+			if (bad & 1u << s)
+				ripe_locked(f, first + (uint64_t)s * CACHE_SUB, first + (uint64_t)(s + 1) * CACHE_SUB, -EAGAIN, &lost);
+		if (!b->claimed)
+			unpin_locked(b);
+	}
+	tell(f, &ripe, 0);
+	tell(f, &lost, -EAGAIN);
+	WITH_LOCK(&c->lock)
+		cache_file_unref_locked(f);
+}
+
+void table_saved(struct block *b, uint32_t bits, bool on_disk)
+{
+	struct cache_file *f = b->file;
+	struct cache *c = f->cache;
+
+	WITH_LOCK(&c->lock) {
+		if (on_disk && f->on_disk && !f->forgotten)
+			f->on_disk[b->index] |= bits;
+		unpin_locked(b);
+	}
+}
+
 int cache_fill(struct cache_fetch *x, const void *data, size_t n)
 {
 	struct cache_file *f = x->file;
@@ -441,7 +599,10 @@ int cache_fill(struct cache_fetch *x, const void *data, size_t n)
 
 				b->present |= bits;
 				b->claimed &= ~bits;
+				b->unsaved |= bits;
 				ripe_locked(f, begin, done, 0, &ripe);
+				if (x->at == x->end || x->at % CACHE_BLOCK == 0)
+					save_locked(b);
 				if (bits && !b->claimed)
 					unpin_locked(b);
 			}
@@ -477,7 +638,7 @@ void cache_fetched(struct cache_fetch *x, int err)
 	}
 	tell(f, &ripe, err);
 	WITH_LOCK(&c->lock)
-		file_unref_locked(f);
+		cache_file_unref_locked(f);
 	free(x);
 }
 
@@ -505,7 +666,9 @@ uint64_t cache_have(struct cache_file *f)
 		void *value;
 
 		while (map64_next(f->blocks, &it, &key, &value))
-			have += sub_bytes(((struct block *)value)->present);
+			have += sub_bytes(((struct block *)value)->present & ~(f->on_disk ? f->on_disk[((struct block *)value)->index] : 0));
+		for (uint64_t i = 0; f->on_disk && i * CACHE_BLOCK < f->size; i++)
+			have += sub_bytes(f->on_disk[i]);
 	}
 	return have < f->size ? have : f->size;
 }
@@ -517,4 +680,6 @@ void cache_get_stats(struct cache *c, struct cache_stats *ret)
 		ret->memory_used = c->used;
 		ret->memory_limit = c->config.memory;
 	}
+	if (c->disk)
+		disk_get_stats(c->disk, ret);
 }

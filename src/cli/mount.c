@@ -25,6 +25,7 @@
 #include "base/str.h"
 #include "cache/cache.h"
 #include "cli/cli.h"
+#include "cli/limits.h"
 #include "conf/conf.h"
 #include "fs/fs.h"
 
@@ -353,7 +354,8 @@ static int build(struct mounting *m)
 {
 	const struct conf *c = m->conf;
 	_cleanup_buf_ struct buf json = BUF_MAX(1u << 20);
-	uint64_t memory = conf_size(c, "memory") / 100 * BLOCK_SHARE_PERCENT;
+	_cleanup_free_ char *cache_dir = NULL;
+	uint64_t memory = limit_memory(conf_size(c, "memory")) / 100 * BLOCK_SHARE_PERCENT;
 	struct cache_config cc = {.memory = memory};
 	struct fs_config fc = {
 		.source = m->source,
@@ -372,6 +374,10 @@ static int build(struct mounting *m)
 	int r = conf_json(c, &json);
 
 	fc.config_json = buf_str(&json);
+	if (r == 0)
+		r = limit_cache(conf_string(c, "cache"), conf_size(c, "cache_size"), conf_size(c, "cache_free"), &cache_dir, &cc.disk,
+		                &cc.disk_free_min);
+	cc.dir = cache_dir;
 	if (r == 0)
 		r = cache_new(&cc, &m->cache);
 	if (r == 0)
