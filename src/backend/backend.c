@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "backend/girder/girder.h"
+#include "backend/memory/memory.h"
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -15,6 +16,7 @@
 
 const struct backend *const backends[] = {
 	&backend_girder,
+	&backend_memory,
 	NULL,
 };
 
@@ -151,6 +153,24 @@ void read_plan_done(struct read_plan *p)
 
 /* ---- sources ---- */
 
+void backend_override(struct policy *p, const struct policy *o)
+{
+	if (!o)
+		return;
+	if (o->fetch_long)
+		p->fetch_long = o->fetch_long;
+	if (o->streams_file)
+		p->streams_file = o->streams_file;
+	if (o->streams_host)
+		p->streams_host = o->streams_host;
+	if (o->attr_ttl_ms)
+		p->attr_ttl_ms = o->attr_ttl_ms;
+	if (o->list_ttl_ms)
+		p->list_ttl_ms = o->list_ttl_ms;
+	if (o->timeout_ms)
+		p->timeout_ms = o->timeout_ms;
+}
+
 int backend_parse_source(const char *source, const struct backend **ret_backend, char **ret_url, char **ret_path, char **why)
 {
 	const struct backend *b = NULL;
@@ -167,13 +187,21 @@ int backend_parse_source(const char *source, const struct backend **ret_backend,
 			(void)str_fmt(why, "%s: no kind of repository is called \"%.*s\"", source, (int)(plus - source), source);
 			return -EINVAL;
 		}
+		if (b->check_source) {
+			(void)str_fmt(why, "%s: %s has no host: write %s:", source, b->scheme, b->scheme);
+			return -EINVAL;
+		}
 		at = plus + 1;
 	} else if (plus && *plus == ':' && strncmp(plus, "://", 3) != 0) {
 		for (size_t i = 0; backends[i]; i++)
 			if (strlen(backends[i]->scheme) == (size_t)(plus - source) &&
 			    strncmp(backends[i]->scheme, source, (size_t)(plus - source)) == 0)
 				b = backends[i];
-		if (b) {
+		if (b && b->check_source) {
+			int r = b->check_source(source, why);
+
+			if (r < 0)
+				return r;
 			*ret_backend = b;
 			if (str_dup(source, ret_url) < 0 || str_dup("", ret_path) < 0)
 				return -ENOMEM;

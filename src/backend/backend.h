@@ -153,6 +153,10 @@ struct backend {
 	struct policy policy;
 	const struct option *options;   /* ends with name NULL; or NULL */
 
+	/* Set by a backend without a host, whose sources are written "scheme:WORDS": can these words be understood? -EINVAL with
+	 * one line in *why. Pure. NULL: its sources are URLs. */
+	int (*check_source)(const char *source, char **why);
+
 	/* Log in and find the root. May block. -EACCES wrong or missing login, -EPROTO not such a server, -ENOENT the
 	 * subtree does not exist, transport errors. *why (may be set; malloc'ed) is one line for the user. */
 	int (*open)(const struct login *who, struct http *http, struct session **ret, char **why);
@@ -193,6 +197,8 @@ extern const struct backend *const backends[];
 /* SOURCE -> backend and parts. "girder+https://h:1/p" -> girder, "https://h:1", "/p"; "memory:?x" -> memory;
  * "https://h" -> *ret_backend NULL (to be probed). -EINVAL with one line in *why. Pure. */
 int backend_parse_source(const char *source, const struct backend **ret_backend, char **ret_url, char **ret_path, char **why);
+/* For open(): a user's own values win over the backend's. o may be NULL. */
+void backend_override(struct policy *p, const struct policy *o);
 /* Ask each backend's probe; -EPROTO when none knows the host. May block. */
 int backend_probe(struct http *http, const char *url, const char *path, const struct backend **ret);
 

@@ -57,7 +57,8 @@ static void usage(void)
 	const char *scheme;
 
 	puts("scifs mount SOURCE DIR [-f] [-d] [-o option,...] [--option=value ...]\n"
-	     "  SOURCE  girder+https://host[/collection/NAME/...], https://host (probed), or a profile of the configuration\n"
+	     "  SOURCE  girder+https://host[/collection/NAME/...], https://host (probed), memory: (a sample, without a\n"
+	     "          server), or a profile of the configuration\n"
 	     "  -f      stay in the foreground          -d  the same, with the debug log\n"
 	     "Options:");
 	for (size_t i = 0; (o = conf_option_at(i, &scheme)); i++)
@@ -294,14 +295,15 @@ static int get_credentials(struct mounting *m, struct credentials *k)
 {
 	_cleanup_free_ char *origin = NULL;
 	char *why = NULL;
-	int r = http_origin(m->url, &origin);
+	bool host = strstr(m->url, "://") != NULL;      /* else there is nobody to log in to */
+	int r = host ? http_origin(m->url, &origin) : str_dup(m->url, &origin);
 
 	if (r < 0)
 		return fail(EXIT_USAGE, NULL, "mount: the source's host cannot be read");
 	r = conf_credentials(m->conf, origin, k, &why);
 	if (r < 0)
 		return fail(EXIT_USAGE, why, strerror(-r));
-	if (k->user && !k->password && !k->token && !k->api_key && ask_password(k->user, origin, &k->password) < 0) {
+	if (host && k->user && !k->password && !k->token && !k->api_key && ask_password(k->user, origin, &k->password) < 0) {
 		credentials_done(k);
 		cli_complain("%s: a user without a password: set SCIFS_PASSWORD or use -o credentials=FILE", k->user ? k->user : origin);
 		return EXIT_REACH;

@@ -207,9 +207,11 @@ static void fill_run(void *arg)
 	http_set_cancel(NULL);
 	if (r == 0 && x->left)
 		r = -EIO;
-	if (r < 0 && r != -EINTR && r != -ECANCELED)
+	if (r < 0 && r != -EINTR && r != -ECANCELED) {
 		log_warn("%s: reading bytes %llu-%llu failed: %s", x->handle->object.name, (unsigned long long)x->first,
 		         (unsigned long long)(x->first + x->count - 1), strerror(-r));
+		backend_report_fault("read", x->handle->object.id, -r, 0, strerror(-r), NULL);
+	}
 	fetch_done(x, r == -EINTR ? -ECANCELED : r);
 }
 

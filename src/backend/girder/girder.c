@@ -344,24 +344,6 @@ static int set_items(struct girder *g, const struct login *who)
 	return 0;
 }
 
-static void override(struct policy *p, const struct policy *o)
-{
-	if (!o)
-		return;
-	if (o->fetch_long)
-		p->fetch_long = o->fetch_long;
-	if (o->streams_file)
-		p->streams_file = o->streams_file;
-	if (o->streams_host)
-		p->streams_host = o->streams_host;
-	if (o->attr_ttl_ms)
-		p->attr_ttl_ms = o->attr_ttl_ms;
-	if (o->list_ttl_ms)
-		p->list_ttl_ms = o->list_ttl_ms;
-	if (o->timeout_ms)
-		p->timeout_ms = o->timeout_ms;
-}
-
 static int describe(struct girder *g, const char *source_api)
 {
 	_cleanup_buf_ struct buf b = BUF_MAX(65536), version = BUF_MAX(65536);
@@ -390,7 +372,7 @@ static int girder_open(const struct login *who, struct http *http, struct sessio
 	pthread_mutex_init(&g->lock, NULL);
 	g->session.backend = &backend_girder;
 	g->session.policy = backend_girder.policy;
-	override(&g->session.policy, who->override);
+	backend_override(&g->session.policy, who->override);
 	g->session.http = http;
 	g->token = secret_ref(who->token);
 	g->api_key = secret_ref(who->api_key);
