@@ -33,13 +33,15 @@ static uint64_t word_at(uint64_t seed, uint64_t i)
 void noise_fill(uint64_t seed, uint64_t first, void *to, size_t n)
 {
 	unsigned char *p = to;
-	uint64_t w;
 
 	while (n) {
+		uint64_t w = word_at(seed, first / 8);
 		size_t skip = first % 8, part = 8 - skip < n ? 8 - skip : n;
 
-		w = word_at(seed, first / 8);
-		memcpy(p, (unsigned char *)&w + skip, part);
+		if (part == 8)
+			memcpy(p, &w, 8);       /* nearly always: one store */
+		else
+			memcpy(p, (unsigned char *)&w + skip, part);
 		p += part;
 		first += part;
 		n -= part;
