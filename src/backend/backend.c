@@ -10,6 +10,7 @@
 #include "backend/girder/girder.h"
 #include "backend/memory/memory.h"
 #include "base/cleanup.h"
+#include "base/digest.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -21,6 +22,8 @@ const struct backend *const backends[] = {
 };
 
 #define WORDS_MAX 500
+#define KEY_MAX 1000            /* bytes of a document's key, escapes counted, that may become an attribute */
+#define EMPTY_PAGES_MAX 100     /* pages in a row that bring nothing */
 
 /* ---- values ---- */
 
@@ -112,6 +115,26 @@ static int unquote(const char *json, size_t len, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
+/* Control characters and broken UTF-8 would break listings of names. */
+static int key_as_name(const char *key, char **ret)
+{
+	_cleanup_buf_ struct buf b = BUF_MAX(4096);
+	size_t n = strlen(key);
+	int r = 0;
+
+	while (n && r == 0) {
+		size_t l = str_plain_char(key, n);
+
+		r = l ? buf_add(&b, key, l) : buf_addf(&b, "%%%02X", (unsigned char)*key);
+		key += l ? l : 1;
+		n -= l ? l : 1;
+	}
+	if (r < 0)
+		return r;
+	*ret = buf_take(&b);
+	return *ret ? 0 : -ENOMEM;
+}
+
 int attrs_flatten(struct attrs *a, const char *prefix, const char *json, size_t len)
 {
 	const char *key, *value;
@@ -129,11 +152,11 @@ int attrs_flatten(struct attrs *a, const char *prefix, const char *json, size_t 
 	while ((r = json_raw_next(json, len, &pos, &key, &key_n, &value, &value_n)) == 1) {
 		_cleanup_free_ char *quoted = NULL, *text = NULL, *safe = NULL, *name = NULL;
 
+		if (key_n > KEY_MAX)
+			continue;               /* no name of an attribute is as long; it is in the document */
 		if (str_fmt(&quoted, "\"%.*s\"", (int)key_n, key) < 0 || unquote(quoted, key_n + 2, &text) < 0)
 			return -ENOMEM;
-		/* Control characters would break listings of names. */
-		safe = str_printable(text, 255);
-		if (!safe || str_fmt(&name, "%s.%s", prefix, safe) < 0)
+		if (key_as_name(text, &safe) < 0 || str_fmt(&name, "%s.%s", prefix, safe) < 0)
 			return -ENOMEM;
 		r = attrs_flatten(a, name, value, value_n);
 		if (r < 0)
@@ -216,8 +239,12 @@ int backend_parse_source(const char *source, const struct backend **ret_backend,
 	n = strcspn(rest, "/?#");
 	path = rest + n;
 	if (!n || memchr(rest, '@', n)) {
-		(void)str_fmt(why, n ? "%s: a name and password do not belong in a source: use -o credentials=FILE"
-		                     : "%s: the host is missing", source);
+		/* What stands in front of the host may be a secret: it is not repeated. */
+		if (n)
+			(void)str_fmt(why, "%s: a name and password do not belong in a source: use -o credentials=FILE",
+			              (const char *)memrchr(rest, '@', n) + 1);
+		else
+			(void)str_fmt(why, "%s: the host is missing", source);
 		return -EINVAL;
 	}
 	if (strpbrk(path, "?#")) {
@@ -325,17 +352,24 @@ static int after(const struct session *s, const char *op, const char *id, int r,
 	return r;
 }
 
-static bool sound(const struct session *s, const struct object *o)
+static bool sound(const struct session *s, struct object *o)
 {
-	if (o->id && *o->id && o->name && (o->kind != OBJECT_LINK || o->target))
-		return true;
-	log_warn("%s: something without an id or a name was left out", s->origin);
-	return false;
+	if (!o->id || !*o->id || !o->name || (o->kind == OBJECT_LINK && !o->target)) {
+		log_warn("%s: something without an id or a name was left out", s->origin);
+		return false;
+	}
+	if (o->size > OBJECT_SIZE_MAX && o->size != OBJECT_SIZE_UNKNOWN) {
+		o->size = OBJECT_SIZE_UNKNOWN;  /* it stays visible, and cannot be opened */
+		if (!o->error)
+			(void)str_dup("the server tells a size that cannot be", &o->error);
+	}
+	return true;
 }
 
-/* Entries that cannot be are left out; the others stay. */
-static void sift(const struct session *s, struct page *p)
+/* Entries that cannot be are left out; the others stay. A listing that leads nowhere ends: -EBADMSG. */
+static int sift(const struct session *s, struct page *p)
 {
+	uint64_t seen = p->seen;
 	size_t k = 0;
 
 	for (size_t i = 0; i < p->objects.n; i++) {
@@ -352,6 +386,16 @@ static void sift(const struct session *s, struct page *p)
 		k++;
 	}
 	p->objects.n = k;
+	if (!p->cursor) {
+		p->seen = p->empty = 0;
+		return 0;
+	}
+	p->empty = k ? 0 : p->empty + 1;
+	p->seen = digest_hash64((const char *const[]){p->cursor, NULL});
+	if (p->seen != seen && p->empty <= EMPTY_PAGES_MAX)
+		return 0;
+	backend_note_fault(0, NULL, "its pages do not end", NULL);
+	return -EBADMSG;
 }
 
 int backend_root(struct session *s, struct object *ret)
@@ -360,8 +404,10 @@ int backend_root(struct session *s, struct object *ret)
 
 	before(s, "root", NULL);
 	r = s->backend->root(s, ret);
-	if (r == 0 && !sound(s, ret))
+	if (r == 0 && !sound(s, ret)) {
+		object_done(ret);
 		r = -EBADMSG;
+	}
 	return after(s, "root", NULL, r, NULL);
 }
 
@@ -373,7 +419,7 @@ int backend_lookup(struct session *s, const struct object *dir, const char *name
 	page_clear(io);
 	r = s->backend->lookup(s, dir, name, io);
 	if (r == 0)
-		sift(s, io);
+		r = sift(s, io);
 	return after(s, "lookup", dir->id, r, NULL);
 }
 
@@ -385,7 +431,7 @@ int backend_list(struct session *s, const struct object *dir, struct page *io)
 	page_clear(io);
 	r = s->backend->list(s, dir, io);
 	if (r == 0)
-		sift(s, io);
+		r = sift(s, io);
 	return after(s, "list", dir->id, r, NULL);
 }
 
@@ -448,7 +494,7 @@ int backend_query(struct session *s, const struct object *dir, const char *expr,
 	page_clear(io);
 	r = s->backend->query(s, dir, expr, io, why);
 	if (r == 0)
-		sift(s, io);
+		r = sift(s, io);
 	return after(s, "query", dir->id, r, why && !*why ? why : NULL);
 }
 

@@ -34,6 +34,7 @@ enum object_kind {
 #define RIGHT_PUBLIC 8u         /* everybody may read it */
 
 #define OBJECT_SIZE_UNKNOWN UINT64_MAX
+#define OBJECT_SIZE_MAX (1ull << 50)    /* no repository holds a larger file: the wrapper makes such a size unknown */
 
 /* What the repository says of one thing: a plain value that owns its strings. All strings are UTF-8; NULL is "not said". */
 struct object {
@@ -61,6 +62,8 @@ struct page {
 	char *cursor;                   /* opaque; owned by the page */
 	VEC(struct object) objects;     /* of this page only; the backend clears what it finds there */
 	uint64_t total;                 /* 0: not said */
+	uint64_t seen;                  /* the wrapper's own: the cursor before, as a hash */
+	unsigned empty;                 /* the wrapper's own: pages in a row that brought nothing */
 };
 void page_done(struct page *p);
 
@@ -202,8 +205,9 @@ void backend_override(struct policy *p, const struct policy *o);
 /* Ask each backend's probe; -EPROTO when none knows the host. May block. */
 int backend_probe(struct http *http, const char *url, const char *path, const struct backend **ret);
 
-/* The wrappers that fs calls: check arguments, trace at debug level, check what came back (an object without id or
- * name, a negative size ... is -EBADMSG and a log line), answer for members that are NULL (-ENOTSUP; changed: 1).
+/* The wrappers that fs calls: trace at debug level, check what came back (in a page an object without id or name is left
+ * out with a log line, alone it is -EBADMSG; so are pages that do not end), answer for members that are NULL (-ENOTSUP;
+ * changed: 1).
  * They log an error once, naming the call, the object and the server's words, and hand the words on: *why (may be
  * NULL) is malloc'ed. May block up to policy.timeout_ms. */
 int backend_root(struct session *s, struct object *ret);

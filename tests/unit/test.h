@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+/* A literal where a struct owns its strings elsewhere: nobody may free or change it. */
+#define TEXT(literal) ((char *)(literal))
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 /* A folder of the test's own under $TMPDIR or /tmp; test_dir_done() removes it with all that is in it. */
