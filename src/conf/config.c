@@ -9,30 +9,61 @@
 #include "base/str.h"
 #include "conf/private.h"
 
+#define SECTION_MAX 49                  /* of inih's buffer */
+#define STRINGIFY_(x) #x
+#define STRINGIFY(x) STRINGIFY_(x)
+
 struct reading {
 	struct conf *conf;
 	enum conf_from from;
 	const char *path;
 	FILE *file;
 	int line;
-	char *source;           /* what is mounted: a URL once the profile told it */
-	bool is_profile;        /* looking for [SOURCE]'s own `source` */
+	const char *name;       /* what is mounted, as the user named it */
+	char *url;              /* the profile's `source`; NULL: the name is none */
+	const char *odd;        /* what is wrong with a line that inih would take apart silently */
 	bool has_secret;
 	char **why;
 	int error;
 };
 
+/* inih cuts what is longer than it likes, and a cut section would apply where it should not; and it takes an indented line
+ * for more of the value above, which nobody means who indents a section. */
 static char *read_line(char *text, int room, void *arg)
 {
 	struct reading *r = arg;
+	char *line = fgets(text, room, r->file);
+	int c;
 
+	if (!line)
+		return NULL;
 	r->line++;
-	return fgets(text, room, r->file);
+	line += strspn(line, " \t");
+	memmove(text, line, strlen(line) + 1);
+	if (!strchr(text, '\n') && !feof(r->file)) {
+		if (*text != '#' && *text != ';')
+			r->odd = "this line is too long";
+		while ((c = getc(r->file)) != EOF && c != '\n')
+			;
+	}
+	if (*text == '[' && strcspn(text + 1, "]\n") > SECTION_MAX)
+		r->odd = "a section's name has " STRINGIFY(SECTION_MAX) " bytes at most: give it a short name and a source = URL";
+	return r->odd ? NULL : text;
+}
+
+/* Is `source` this URL or something below it? Another host's name may begin alike. */
+static bool is_below(const char *source, const char *section)
+{
+	size_t n = strlen(section);
+
+	return strstr(section, "://") && str_starts(source, section) &&
+	       (!source[n] || source[n] == '/' || section[n - 1] == '/');
 }
 
 static bool applies(const struct reading *r, const char *section)
 {
-	return !*section || strcmp(section, r->source) == 0 || (strstr(section, "://") && str_starts(r->source, section));
+	return !*section || strcmp(section, r->name) == 0 || is_below(r->name, section) ||
+	       (r->url && (strcmp(section, r->url) == 0 || is_below(r->url, section)));
 }
 
 static int on_line(void *arg, const char *section, const char *name, const char *value)
@@ -55,14 +86,10 @@ static int on_profile(void *arg, const char *section, const char *name, const ch
 {
 	struct reading *r = arg;
 
-	if (strcmp(section, r->source) == 0 && strcmp(name, "source") == 0) {
-		char *url = strdup(value);
-
-		if (!url)
-			return 0;
-		free(r->source);
-		r->source = url;
-		r->is_profile = true;
+	if (strcmp(section, r->name) == 0 && strcmp(name, "source") == 0) {
+		free(r->url);
+		r->url = strdup(value);
+		return r->url != NULL;
 	}
 	return 1;
 }
@@ -74,8 +101,9 @@ static int pass(struct reading *r, ini_handler handler)
 	rewind(r->file);
 	r->line = 0;
 	bad = ini_parse_stream(read_line, r, handler, r);
-	if (bad > 0 && r->error == 0) {
-		(void)str_fmt(r->why, "%s:%d: this line cannot be read: it is neither [section] nor name = value", r->path, bad);
+	if (r->odd || (bad > 0 && r->error == 0)) {
+		(void)str_fmt(r->why, "%s:%d: %s", r->path, r->odd ? r->line : bad,
+		              r->odd ? r->odd : "this line cannot be read: it is neither [section] nor name = value");
 		return -EINVAL;
 	}
 	return r->error;
@@ -83,8 +111,7 @@ static int pass(struct reading *r, ini_handler handler)
 
 int conf_read_file(struct conf *c, enum conf_from from, const char *path, char **io_source, char **why)
 {
-	struct reading r = {.conf = c, .from = from, .path = path, .why = why};
-	struct reading profile;
+	struct reading r = {.conf = c, .from = from, .path = path, .name = *io_source, .why = why};
 	struct stat st;
 	int error;
 
@@ -95,34 +122,18 @@ int conf_read_file(struct conf *c, enum conf_from from, const char *path, char *
 		(void)str_fmt(why, "%s: %s", path, strerror(errno));
 		return -EINVAL;
 	}
-	r.source = strdup(*io_source);
-	if (!r.source) {
-		fclose(r.file);
-		return -ENOMEM;
-	}
-	profile = r;
-	error = pass(&profile, on_profile);
-	if (error == 0) {
-		/* A section of a profile's name applies, and those of its URL. */
-		r.source = strdup(*io_source);
-		error = r.source ? pass(&r, on_line) : -ENOMEM;
-		if (error == 0 && profile.is_profile) {
-			free(r.source);
-			r.source = strdup(profile.source);
-			error = r.source ? pass(&r, on_line) : -ENOMEM;
-		}
-		free(r.source);
-	}
+	error = pass(&r, on_profile);
+	if (error == 0)
+		error = pass(&r, on_line);
 	if (error == 0 && r.has_secret && fstat(fileno(r.file), &st) == 0 && (st.st_mode & 077)) {
 		(void)str_fmt(why, "%s: it holds credentials and others may read it: chmod 600 %s", path, path);
 		error = -EACCES;
 	}
 	fclose(r.file);
-	if (error == 0 && profile.is_profile) {
+	if (error == 0 && r.url) {
 		free(*io_source);
-		*io_source = profile.source;
-	} else {
-		free(profile.source);
+		*io_source = TAKE(r.url);
 	}
+	free(r.url);
 	return error;
 }
