@@ -31,8 +31,12 @@ int node_table_init(struct fs *fs)
 	pthread_condattr_t attr;
 
 	fs->by_ino = map64_new();
-	if (!fs->by_ino)
+	fs->replaced = map64_new();
+	if (!fs->by_ino || !fs->replaced) {
+		map64_free(fs->by_ino);
+		map64_free(fs->replaced);
 		return -ENOMEM;
+	}
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -54,16 +58,14 @@ static void dir_free_locked(struct dir *d)
 	free(d);
 }
 
-void node_table_done(struct fs *fs)
+/* The kernel is gone and sends no FORGET: everything that is left is freed without regard to counts. */
+static void free_all(struct map64 *nodes)
 {
 	struct map64_iter it = {0};
 	uint64_t key;
 	void *value;
 
-	if (!fs->by_ino)
-		return;
-	/* The kernel is gone and sends no FORGET: everything that is left is freed without regard to counts. */
-	while (map64_next(fs->by_ino, &it, &key, &value)) {
+	while (map64_next(nodes, &it, &key, &value)) {
 		struct node *n = value;
 
 		dir_free_locked(n->dir);
@@ -72,8 +74,16 @@ void node_table_done(struct fs *fs)
 		free(n->name);
 		free(n);
 	}
-	map64_free(fs->by_ino);
-	fs->by_ino = NULL;
+	map64_free(nodes);
+}
+
+void node_table_done(struct fs *fs)
+{
+	if (!fs->by_ino)
+		return;
+	free_all(fs->by_ino);
+	free_all(fs->replaced);
+	fs->by_ino = fs->replaced = NULL;
 	pthread_cond_destroy(&fs->changed);
 	pthread_mutex_destroy(&fs->lock);
 }
@@ -108,6 +118,8 @@ struct node *node_ref(struct node *n)
 
 static void leave_table_locked(struct node *n)
 {
+	if (n->replaced)
+		map64_remove(n->fs->replaced, (uintptr_t)n);
 	if (map64_get(n->fs->by_ino, n->ino) == n)
 		map64_remove(n->fs->by_ino, n->ino);
 }
@@ -233,27 +245,34 @@ static bool is_ancestor(const struct node *n, const struct node *of)
 	return false;
 }
 
-static bool kinds_agree(const struct node *n, const struct object *o)
-{
-	if (o->kind == OBJECT_DIR)
-		return n->dir != NULL;
-	return n->dir == NULL;
-}
-
 static bool same_text(const char *a, const char *b)
 {
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* Renew what a living node says. A listing may know less than stat() did (OBJECT_UNKNOWN): then what was learnt stays while
- * the time stamps agree. */
+/* A listing may know less than stat() did (OBJECT_UNKNOWN): what was learnt stands while the listing says the same as then. */
+static bool still_known(const struct node *n, const struct object *o)
+{
+	return o->kind == OBJECT_UNKNOWN && n->object.kind != OBJECT_UNKNOWN && fs_now_age(n->kind_at) < KIND_KEPT_MS &&
+	       n->object.listed.tv_sec == o->listed.tv_sec && n->object.listed.tv_nsec == o->listed.tv_nsec &&
+	       n->listed_size == o->size && same_text(n->object.name, o->name);
+}
+
+static bool kinds_agree(const struct node *n, const struct object *o)
+{
+	if (still_known(n, o))
+		return true;
+	if (o->kind == OBJECT_DIR)
+		return n->dir != NULL;
+	return n->dir == NULL;
+}
+
+/* Renew what a living node says. */
 static void renew_locked(struct node *n, struct object *o, uint64_t at)
 {
 	bool content_moved, times_moved;
 
-	if (o->kind == OBJECT_UNKNOWN && n->object.kind != OBJECT_UNKNOWN && fs_now_age(n->kind_at) < KIND_KEPT_MS &&
-	    n->object.listed.tv_sec == o->listed.tv_sec && n->object.listed.tv_nsec == o->listed.tv_nsec &&
-	    n->object.size == o->size && same_text(n->object.name, o->name)) {
+	if (still_known(n, o)) {
 		object_done(o);
 		n->object_at = at;
 		n->stale = false;
@@ -261,6 +280,8 @@ static void renew_locked(struct node *n, struct object *o, uint64_t at)
 	}
 	content_moved = !same_text(n->object.version, o->version) || n->object.size != o->size;
 	times_moved = n->object.mtime.tv_sec != o->mtime.tv_sec || n->object.mtime.tv_nsec != o->mtime.tv_nsec;
+	if (o->kind == OBJECT_UNKNOWN)
+		n->listed_size = o->size;
 	object_done(&n->object);
 	n->object = *o;
 	memset(o, 0, sizeof(*o));
@@ -334,6 +355,7 @@ int node_enter_locked(struct fs *fs, struct node *parent, const char *name, stru
 		/* It became something else, or its old version is being read: the old node stays with who holds it. */
 		old->replaced = true;
 		leave_table_locked(old);
+		(void)map64_set(fs->replaced, (uintptr_t)old, old);     /* only to be freed at the end, if the kernel keeps it */
 		if (old->parent)
 			node_notify_entry(fs, old->parent, old->name);
 	}
@@ -349,6 +371,8 @@ int node_enter_locked(struct fs *fs, struct node *parent, const char *name, stru
 		node_discard_locked(n);
 		return -ENOMEM;
 	}
+	if (o->kind == OBJECT_UNKNOWN)
+		n->listed_size = o->size;
 	n->object = *o;
 	memset(o, 0, sizeof(*o));
 	n->object_at = at;
@@ -512,6 +536,7 @@ static void refreshed(struct fs *fs, struct node *n, int r, struct object *o)
 					}
 				}
 				entered->kind_at = entered->object_at;
+				entered->listed_size = n->listed_size;
 				node_unref_locked(entered);
 			}
 		} else {

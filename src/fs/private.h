@@ -62,6 +62,7 @@ struct node {
 	struct object object;           /* (L) copy it out (node_object) before calling a backend */
 	uint64_t object_at;             /* (L) monotonic ms at which `object` was true; 0: not any more */
 	uint64_t kind_at;               /* (L) when stat() told the kind that a listing leaves open */
+	uint64_t listed_size;           /* (L) what that listing said of the size */
 	bool stale;                     /* (L) the server could not be asked when it should have been */
 	bool replaced;                  /* (L) a newer version has a node of its own; this one serves old handles */
 	bool refreshing;                /* (L) somebody asks the server about it */
@@ -102,6 +103,7 @@ struct fs {
 	pthread_mutex_t lock;           /* the tree */
 	pthread_cond_t changed;         /* with lock: a listing or a refresh ended (monotonic clock) */
 	struct map64 *by_ino;           /* (L) ino -> struct node * */
+	struct map64 *replaced;         /* (L) nodes that left by_ino and live on: themselves -> themselves */
 	struct node *root;
 	uint64_t generation;            /* (L) */
 	unsigned attr_ttl_ms, list_ttl_ms;
