@@ -80,7 +80,7 @@ static void verified(void *arg, int verdict)
 
 static void answer(struct read_op *r)
 {
-	struct handle *h = r->op->handle;
+	struct handle *h = handle_ref(r->op->handle);   /* the hasher may have replied before the lock is dropped */
 	bool taken = false;
 
 	if (h->verify)
@@ -88,6 +88,7 @@ static void answer(struct read_op *r)
 			taken = verify_feed(h->verify, h->file, r->offset, r->n, &r->hit, verified, r);
 	if (!taken)
 		reply_hit(r, 0);
+	handle_unref(h);
 }
 
 static void fail(struct read_op *r, int err)
