@@ -192,7 +192,8 @@ static void snapshot(struct fs *fs, struct node *dir, struct handle *h, bool sho
 		node_unref(control);
 }
 
-static void opendir_run(struct op *op)
+/* From what is known now. */
+static void opendir_now(struct op *op)
 {
 	struct fs *fs = op->fs;
 	struct handle *h = handle_new(op->node);
@@ -200,8 +201,6 @@ static void opendir_run(struct op *op)
 
 	if (r == 0 && op->node->control)
 		r = control_list(fs, op->node, h);
-	else if (r == 0)
-		r = dir_load(fs, op->node, fs->list_ttl_ms);
 	if (r < 0) {
 		if (h)
 			handle_unref(h);
@@ -214,7 +213,28 @@ static void opendir_run(struct op *op)
 	reply_open(op, h);
 }
 
+static void opendir_run(struct op *op)
+{
+	int r = dir_load(op->fs, op->node, op->fs->list_ttl_ms);
+
+	if (r < 0)
+		op_reply_err(op, r);
+	else
+		opendir_now(op);
+}
+
 void file_opendir(struct op *op)
 {
-	op_park(op, opendir_run);
+	struct fs *fs = op->fs;
+	struct dir *d = op->node->dir;
+	bool fresh = false;
+
+	/* A fresh listing is answered on the spot: df opens the directory that it is asked about, and must not wait behind
+	 * callers that are all busy. */
+	WITH_LOCK(&fs->lock)
+		fresh = !op->node->control && d && d->listed && d->listed_at && fs_now_age(d->listed_at) <= fs->list_ttl_ms;
+	if (fresh)
+		opendir_now(op);
+	else
+		op_park(op, opendir_run);
 }
