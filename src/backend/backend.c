@@ -27,34 +27,6 @@ const struct backend *const backends[] = {
 
 /* ---- values ---- */
 
-void object_done(struct object *o)
-{
-	free(o->id);
-	free(o->name);
-	free(o->version);
-	free(o->content);
-	free(o->digest);
-	free(o->mime);
-	free(o->target);
-	free(o->error);
-	memset(o, 0, sizeof(*o));
-}
-
-int object_copy(const struct object *from, struct object *ret)
-{
-	struct object o = *from;
-
-	o.id = o.name = o.version = o.content = o.digest = o.mime = o.target = o.error = NULL;
-	if (str_dup(from->id, &o.id) < 0 || str_dup(from->name, &o.name) < 0 || str_dup(from->version, &o.version) < 0 ||
-	    str_dup(from->content, &o.content) < 0 || str_dup(from->digest, &o.digest) < 0 ||
-	    str_dup(from->mime, &o.mime) < 0 || str_dup(from->target, &o.target) < 0 || str_dup(from->error, &o.error) < 0) {
-		object_done(&o);
-		return -ENOMEM;
-	}
-	*ret = o;
-	return 0;
-}
-
 static void page_clear(struct page *p)
 {
 	for (size_t i = 0; i < p->objects.n; i++)

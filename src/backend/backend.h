@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "base/buf.h"
+#include "base/json.h"
 #include "base/policy.h"
 #include "base/secret.h"
 #include "base/vec.h"
@@ -56,6 +57,10 @@ struct object {
 
 void object_done(struct object *o);                             /* frees the strings; NULL and zeroed ones are fine */
 int object_copy(const struct object *from, struct object *ret); /* deep; -ENOMEM */
+/* Its members as JSON, without the braces around them, so that others may stand beside them; and read back from such an
+ * object: -EBADMSG. What is read was written by us, on this disk: no server's answer passes here. */
+int object_write_json(const struct object *o, struct buf *b);
+int object_read_json(const struct json *j, struct object *ret);
 
 /* One page of a listing or of an answer. Zeroed at first; pages are asked for until `cursor` is NULL again. */
 struct page {
@@ -124,6 +129,8 @@ struct login {
 	const char *(*option)(const void *config, const char *name);    /* value of one of the backend's own options; NULL: not given */
 	const void *config;
 	const struct policy *override;  /* fields that the user set: nonzero ones win */
+	unsigned patience_ms;           /* how long open() may wait for the server; 0: as long as the policy says */
+	const char *kept;               /* session->kept of an earlier session: come up from it and ask nobody; NULL: ask */
 };
 
 /* One row of the option table; conf has those of the core. */
@@ -147,6 +154,9 @@ struct session {
 	struct http *http;              /* NULL for memory: */
 	char *origin;                   /* scheme://host[:port] */
 	char *identity;                 /* who is logged in, as the server says ("user/5f..", "anonymous"): part of cache keys */
+	char *view;                     /* which of its options shape the tree ("items=dir"): listings are kept under it; NULL: none */
+	char *kept;                     /* what open() needs to come up again while the server is silent: a JSON object without
+	                                 * secrets; NULL: it never needs a server, or cannot */
 	char *server_json;              /* what is known of server and login, a JSON object, for .scifs/server.json; no secrets */
 };
 

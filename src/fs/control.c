@@ -268,8 +268,9 @@ int control_open(struct fs *fs, struct node *n, struct handle *h)
 		r = errors_text(fs, c->about, &h->text);
 		break;
 	case C_EVENTS:
-		r = journal_text(fs->events, "", &h->text);
-		break;
+		h->follows = fs->events;
+		h->follows_at = journal_begin(fs->events);
+		return 0;
 	case C_CONFIG:
 		r = buf_adds(&h->text, fs->config.config_json ? fs->config.config_json : "{}\n");
 		break;

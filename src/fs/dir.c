@@ -139,6 +139,7 @@ static int install(struct fs *fs, struct node *dir, struct listing *l, uint64_t 
 		d->serial++;
 		node_notify_inode(fs, dir, true);
 	}
+	keep_changed_locked(dir);
 	pthread_mutex_unlock(&fs->lock);
 	if (changed && !first)
 		events_add(fs, "changed", dir, NULL);
@@ -158,7 +159,7 @@ static int list_now(struct fs *fs, struct node *dir)
 		return r;
 	atomic_fetch_add(&fs->count_listings, 1);
 	WITH_LOCK(&fs->lock) {
-		large = dir->dir->listed && dir->dir->order.n >= FINGERPRINT_FROM && dir->dir->listed_at;
+		large = dir->dir->listed && dir->dir->order.n >= FINGERPRINT_FROM && (dir->dir->listed_at || dir->dir->fingerprint);
 		if (large && dir->dir->fingerprint)
 			fingerprint = strdup(dir->dir->fingerprint);
 	}
@@ -224,6 +225,7 @@ int dir_load(struct fs *fs, struct node *dir, unsigned max_age_ms)
 		return -ENOTDIR;
 	if (dir->control)
 		return 0;
+	keep_load(fs, dir);
 	pthread_mutex_lock(&fs->lock);
 	if (d->listed && d->listed_at && fs_now_age(d->listed_at) <= max_age_ms) {
 		pthread_mutex_unlock(&fs->lock);
@@ -318,6 +320,7 @@ static int lookup_one(struct fs *fs, struct node *dir, const char *name, struct 
 				if (was)
 					node_unref_locked(was);
 			}
+			keep_changed_locked(dir);
 			*ret = n;
 			r = 1;
 			break;
@@ -348,6 +351,7 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 		return control_lookup(fs, dir, name, ret);
 	if (strlen(name) > FS_NAME_MAX)
 		return -ENAMETOOLONG;
+	keep_load(fs, dir);
 	WITH_LOCK(&fs->lock) {
 		struct dir *d = dir->dir;
 		uint64_t absent_at;
@@ -424,7 +428,7 @@ void dir_drop(struct fs *fs, struct node *dir)
 	WITH_LOCK(&fs->lock) {
 		struct dir *d = dir->dir;
 
-		dir->object_at = 1;     /* long ago, but known */
+		dir->object_at = NODE_LONG_AGO;
 		dir->kind_at = 0;
 		node_notify_inode(fs, dir, false);
 		if (!d || dir->control)
@@ -437,7 +441,7 @@ void dir_drop(struct fs *fs, struct node *dir)
 		for (size_t i = 0; i < d->order.n; i++) {
 			struct node *n = d->order.at[i];
 
-			n->object_at = 1;
+			n->object_at = NODE_LONG_AGO;
 			n->kind_at = 0;
 			if (n->nlookup)
 				node_notify_entry(fs, dir, n->name);

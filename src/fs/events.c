@@ -13,6 +13,7 @@
 struct journal {
 	pthread_mutex_t lock;
 	struct buf text;
+	uint64_t gone;                  /* bytes that left before text.data[0] */
 };
 
 static struct journal *journal_new(void)
@@ -44,6 +45,7 @@ static void journal_line(struct journal *j, const struct buf *line)
 
 			memmove(j->text.data, j->text.data + gone, j->text.len - gone + 1);
 			j->text.len -= gone;
+			j->gone += gone;
 		}
 		(void)buf_add(&j->text, line->data, line->len);         /* a line that does not fit is dropped */
 	}
@@ -151,6 +153,30 @@ int journal_text(struct journal *j, const char *below, struct buf *ret)
 				r = buf_add(ret, p, n);
 			p += n;
 		}
+	}
+	return r;
+}
+
+uint64_t journal_begin(struct journal *j)
+{
+	uint64_t at = 0;
+
+	WITH_LOCK(&j->lock)
+		at = j->gone;
+	return at;
+}
+
+int journal_read(struct journal *j, uint64_t begin, uint64_t offset, size_t n, struct buf *ret)
+{
+	int r = 0;
+
+	WITH_LOCK(&j->lock) {
+		uint64_t at = begin + offset;
+
+		/* What left meanwhile is skipped: the reader was slower than a mebibyte of events. */
+		at = at > j->gone ? at - j->gone : 0;
+		if (at < j->text.len)
+			r = buf_add(ret, j->text.data + at, n < j->text.len - at ? n : (size_t)(j->text.len - at));
 	}
 	return r;
 }

@@ -58,8 +58,7 @@ void file_release(struct fs *fs, struct handle *h)
 	handle_unref(h);
 }
 
-/* Equal keys have equal bytes: origin, who looks, what, which version. */
-static int cache_key(struct fs *fs, const struct object *o, char **ret)
+int file_cache_key(struct fs *fs, const struct object *o, char **ret)
 {
 	if (o->version)
 		return str_fmt(ret, "%s\n%s\n%s\n%s", fs->session->origin, fs->session->identity, o->id, o->version);
@@ -113,7 +112,7 @@ static void open_now(struct op *op)
 		r = -EIO;
 	}
 	if (r == 0)
-		r = cache_key(fs, &h->object, &key);
+		r = file_cache_key(fs, &h->object, &key);
 	if (r == 0 && h->object.size)
 		r = cache_open(fs->cache, key, h->object.size, &h->file);
 	if (r < 0) {
@@ -122,7 +121,9 @@ static void open_now(struct op *op)
 		op_reply_err(op, r);
 		return;
 	}
-	h->checked_at = clock_mono_ms();
+	/* What could not be asked for when it was opened is asked for before the first byte is fetched. */
+	WITH_LOCK(&fs->lock)
+		h->checked_at = n->stale ? 0 : clock_mono_ms();
 	atomic_fetch_add(&fs->readers, 1);
 	h->verify = verify_new(fs, &h->object);
 	reply_open(op, h);

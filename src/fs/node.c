@@ -37,6 +37,7 @@ int node_table_init(struct fs *fs)
 		map64_free(fs->replaced);
 		return -ENOMEM;
 	}
+	list_init(&fs->unkept);
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -49,6 +50,7 @@ static void dir_free_locked(struct dir *d)
 {
 	if (!d)
 		return;
+	list_remove(&d->unkept);
 	for (size_t i = 0; i < d->order.n; i++)
 		d->order.at[i] = NULL;
 	vec_done(&d->order);
@@ -211,6 +213,8 @@ static int node_make_dir(struct node *n)
 	n->dir = calloc(1, sizeof(*n->dir));
 	if (!n->dir)
 		return -ENOMEM;
+	n->dir->of = n;
+	list_init(&n->dir->unkept);
 	n->dir->by_name = map_new();
 	return n->dir->by_name ? 0 : -ENOMEM;
 }
@@ -267,16 +271,16 @@ static bool kinds_agree(const struct node *n, const struct object *o)
 	return n->dir == NULL;
 }
 
-/* Renew what a living node says. */
-static void renew_locked(struct node *n, struct object *o, uint64_t at)
+/* Renew what a living node says. True: there was something new in it. */
+static bool renew_locked(struct node *n, struct object *o, uint64_t at)
 {
-	bool content_moved, times_moved;
+	bool content_moved, times_moved, kind_moved = n->object.kind != o->kind;
 
 	if (still_known(n, o)) {
 		object_done(o);
 		n->object_at = at;
 		n->stale = false;
-		return;
+		return false;
 	}
 	content_moved = !same_text(n->object.version, o->version) || n->object.size != o->size;
 	times_moved = n->object.mtime.tv_sec != o->mtime.tv_sec || n->object.mtime.tv_nsec != o->mtime.tv_nsec;
@@ -293,6 +297,7 @@ static void renew_locked(struct node *n, struct object *o, uint64_t at)
 	} else if (times_moved && n->nlookup) {
 		node_notify_inode(n->fs, n, false);
 	}
+	return content_moved || times_moved || kind_moved;
 }
 
 int node_enter_locked(struct fs *fs, struct node *parent, const char *name, struct object *o, uint64_t at, struct node **ret)
@@ -329,10 +334,16 @@ int node_enter_locked(struct fs *fs, struct node *parent, const char *name, stru
 	if (attempt >= INO_TRIES)
 		return -EEXIST;
 	if (old) {
-		bool new_version = o->kind == OBJECT_FILE && old->object.kind == OBJECT_FILE && old->opens &&
+		bool older = at < old->object_at;       /* what is known is newer: only the place counts */
+		bool new_version = !older && o->kind == OBJECT_FILE && old->object.kind == OBJECT_FILE && old->opens &&
 		                   (!same_text(old->object.version, o->version) || old->object.size != o->size);
 
-		if (kinds_agree(old, o) && !new_version) {
+		if (older && at == NODE_LONG_AGO) {
+			object_done(o);
+			*ret = node_ref_locked(old);
+			return 0;
+		}
+		if (older || (kinds_agree(old, o) && !new_version)) {
 			if (old->parent != parent && parent) {
 				/* Moved on the server: the node follows. */
 				struct node *before = old->parent;
@@ -348,7 +359,10 @@ int node_enter_locked(struct fs *fs, struct node *parent, const char *name, stru
 				free(old->name);
 				old->name = copy;
 			}
-			renew_locked(old, o, at);
+			if (older)
+				object_done(o);
+			else
+				renew_locked(old, o, at);
 			*ret = node_ref_locked(old);
 			return 0;
 		}
@@ -510,7 +524,7 @@ unsigned fs_now_age(uint64_t at)
 static void refreshed(struct fs *fs, struct node *n, int r, struct object *o)
 {
 	struct node *parent = NULL, *entered = NULL;
-	bool gone = false;
+	bool gone = false, news = true;
 
 	pthread_mutex_lock(&fs->lock);
 	n->refreshing = false;
@@ -540,9 +554,11 @@ static void refreshed(struct fs *fs, struct node *n, int r, struct object *o)
 				node_unref_locked(entered);
 			}
 		} else {
-			renew_locked(n, o, clock_mono_ms());
+			news = renew_locked(n, o, clock_mono_ms());
 			n->kind_at = n->object_at;
 		}
+		if (news)
+			keep_changed_locked(n->parent);
 	} else if (r == -ENOENT) {
 		gone = true;
 		if (n->parent && n->parent->dir && map_get(n->parent->dir->by_name, n->name) == n) {

@@ -801,7 +801,8 @@ int fs_new(const struct fs_config *config, struct session *session, struct http 
 		free(fs);
 		return r;
 	}
-	if (str_dup(config->source, (char **)&c->source) < 0 || str_dup(config->mountpoint, (char **)&c->mountpoint) < 0 ||
+	r = keep_space(fs, &fs->space);
+	if (r < 0 || str_dup(config->source, (char **)&c->source) < 0 || str_dup(config->mountpoint, (char **)&c->mountpoint) < 0 ||
 	    str_dup(config->fuse_options, (char **)&c->fuse_options) < 0 ||
 	    str_dup(config->config_json, (char **)&c->config_json) < 0 ||
 	    pool_new("scifs-caller", c->callers, CALLERS_QUEUE, &fs->callers) < 0 ||
@@ -886,7 +887,7 @@ static void let_go(struct fs *fs)
 		while (map64_next(fs->by_ino, &it, &key, &value)) {
 			struct node *n = value;
 
-			if (n->dir && n != fs->root && !n->nlookup && !n->opens && !n->dir->listing &&
+			if (n->dir && n != fs->root && !n->nlookup && !n->opens && !n->dir->listing && list_empty(&n->dir->unkept) &&
 			    fs_now_age(n->dir->listed_at) > 2 * fs->list_ttl_ms && map_count(n->dir->by_name) &&
 			    vec_push(&idle, n) == 0)
 				node_ref_locked(n);
@@ -903,6 +904,7 @@ static void let_go(struct fs *fs)
 				map_clear(d->by_name);
 				d->order.n = 0;
 				d->listed = false;
+				d->kept = KEPT_UNREAD;
 				for (size_t k = 0; k < children.n; k++)
 					node_unref_locked(children.at[k]);
 			}
@@ -932,6 +934,7 @@ static void *house(void *arg)
 		}
 		if (stop)
 			return NULL;
+		keep_write(fs, false);
 		if (clock_mono_ms() >= let_go_at) {
 			let_go(fs);
 			let_go_at = clock_mono_ms() + 10000;
@@ -990,6 +993,8 @@ void fs_free(struct fs *fs)
 		fuse_session_unmount(fs->se);
 	pool_free(fs->callers);
 	pool_free(fs->hasher);
+	if (fs->root)
+		keep_write(fs, true);
 	fs->mounted = false;
 	pool_free(fs->notifier);
 	events_done(fs);
@@ -997,6 +1002,7 @@ void fs_free(struct fs *fs)
 	if (fs->se)
 		fuse_session_destroy(fs->se);
 	node_table_done(fs);
+	free(fs->space);
 	free((char *)fs->config.source);
 	free((char *)fs->config.mountpoint);
 	free((char *)fs->config.fuse_options);

@@ -30,6 +30,7 @@
 #define FS_CONTROL_NAME ".scifs"
 #define FS_NAME_MAX 255
 #define FS_CHILDREN_MAX 10000000u       /* entries of one directory that are believed */
+#define NODE_LONG_AGO 1                 /* node->object_at: known, and older than anything */
 
 struct control;         /* control.c's own */
 struct documents;       /* xattr.c's own: the documents kept in memory */
@@ -49,6 +50,10 @@ struct dir {
 	struct map *absent;             /* (L) display name -> time in ms at which it was not there; bounded; or NULL */
 	char *fingerprint;              /* (L) of backend_changed(), or NULL */
 	size_t ahead_hint;              /* (L) where in `order` the last undecided child was asked for */
+	struct node *of;                /* whose children these are */
+	enum { KEPT_UNREAD, KEPT_LOADING, KEPT_LOADED } kept;   /* (L) keep.c: was what is kept of it brought back? */
+	struct list unkept;             /* (L) in fs->unkept while something is to be written down; a reference of `of` then */
+	uint64_t unkept_since, kept_at; /* (L) monotonic ms */
 };
 
 struct node {
@@ -88,6 +93,8 @@ struct handle {
 	struct cache_cursors cursors;
 	struct verify *verify;          /* or NULL */
 	struct buf text;                /* content of a control, read with direct_io */
+	struct journal *follows;        /* or a control that grows while it is open: read live, from follows_at */
+	uint64_t follows_at;
 	VEC(struct node *) entries;     /* a directory's snapshot, references */
 	VEC(char *) names;              /* and the names under which they were listed */
 	bool is_control, is_dir;
@@ -105,6 +112,8 @@ struct fs {
 	struct map64 *by_ino;           /* (L) ino -> struct node * */
 	struct map64 *replaced;         /* (L) nodes that left by_ino and live on: themselves -> themselves */
 	struct node *root;
+	char *space;                    /* keep_space(): under which listings and documents are kept over a restart */
+	struct list unkept;             /* (L) struct dir: what keep_write() will write down */
 	uint64_t generation;            /* (L) */
 	unsigned attr_ttl_ms, list_ttl_ms;
 	struct thread_pool *callers;
@@ -164,6 +173,16 @@ int dir_walk(struct fs *fs, const char *path, struct node **ret);
 /* Drop what is believed of this directory (and of its children's attributes): the next look asks the server. Tells the kernel. */
 void dir_drop(struct fs *fs, struct node *dir);
 bool fs_error_is_unreachable(int err);          /* -errno: says nothing about the thing, only about the way to it */
+
+/* ---- keep.c: listings over a restart ---- */
+/* Origin, identity, view and names: equal ones show equal trees. malloc'ed. */
+int keep_space(struct fs *fs, char **ret);
+/* Something of this directory's children moved: write it down some time. Lock held; NULL is fine. */
+void keep_changed_locked(struct node *dir);
+/* Write down what has rested for a moment, or all of it. The housekeeper's; takes the lock, never over a disk access. */
+void keep_write(struct fs *fs, bool all);
+/* Once for each directory: bring back what was kept of it, as known long ago. On a caller; reads the local disk. */
+void keep_load(struct fs *fs, struct node *dir);
 
 /* ---- name.c: pure ---- */
 /* The display name of a raw name: escapes what POSIX cannot hold, cuts what is too long (id goes into the cut). */
@@ -243,6 +262,10 @@ void events_done(struct fs *fs);
 void events_add(struct fs *fs, const char *what, struct node *n, const char *detail);   /* "changed", "gone", "silent", ... */
 int journal_text(struct journal *j, const char *below, struct buf *ret);        /* lines whose path is below; "" all */
 size_t journal_size(struct journal *j);
+/* For a reader that follows: where the journal begins now (what it opens at), and n bytes at an offset from there: fewer at
+ * the present end, more later. */
+uint64_t journal_begin(struct journal *j);
+int journal_read(struct journal *j, uint64_t begin, uint64_t offset, size_t n, struct buf *ret);
 
 /* ---- verify.c: whole reads held against the server's digest. Called under handle->lock. ---- */
 struct verify *verify_new(struct fs *fs, const struct object *o);       /* NULL: nothing to verify by */
@@ -259,6 +282,8 @@ void read_release(struct handle *h);    /* nobody reads any more: downloads that
 /* ---- file.c ---- */
 struct handle *handle_ref(struct handle *h);
 void handle_unref(struct handle *h);
+/* Under which the cache keeps its content: origin, who looks, what, which version. Equal keys have equal bytes. malloc'ed. */
+int file_cache_key(struct fs *fs, const struct object *o, char **ret);
 void file_open(struct op *op);          /* on a FUSE worker: never blocks; answers op now or later */
 void file_opendir(struct op *op);
 void file_release(struct fs *fs, struct handle *h);

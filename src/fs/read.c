@@ -112,7 +112,7 @@ static void fetch_done(struct fetch *x, int err)
 	}
 	if (err == -ESTALE || err == -ENOENT)
 		WITH_LOCK(&x->fs->lock)
-			h->node->object_at = h->node->object_at ? 1 : 0;        /* look again before anything is believed */
+			h->node->object_at = h->node->object_at ? NODE_LONG_AGO : 0;        /* look again before anything is believed */
 	if (err == -ECANCELED)
 		err = -EAGAIN;          /* nobody waited; whoever came in between asks anew */
 	cache_fetched(x->claim, err);
@@ -384,6 +384,16 @@ void read_start(struct op *op)
 	struct read_op *r;
 
 	atomic_fetch_add(&fs->count_reads, 1);
+	if (h->follows) {
+		_cleanup_buf_ struct buf b = BUF_MAX(CACHE_READ_MAX);
+		int e = journal_read(h->follows, h->follows_at, (uint64_t)op->offset, op->size, &b);
+
+		if (e < 0)
+			op_reply_err(op, e);
+		else
+			op_reply_buf(op, buf_str(&b), b.len);
+		return;
+	}
 	if (h->is_control) {
 		size_t at = (size_t)op->offset < h->text.len ? (size_t)op->offset : h->text.len;
 		size_t n = h->text.len - at < op->size ? h->text.len - at : op->size;

@@ -1,6 +1,7 @@
 /* xattr.c - user.scifs.* answered on the spot, and the metadata document as attributes.
  *
- * Documents are kept in memory for as long as attributes are believed, a bounded number of them, the oldest leave.
+ * Documents are kept in memory for as long as attributes are believed, a bounded number of them, the oldest leave. What the
+ * server said last is kept over a restart too, and answers while the server cannot be asked.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +14,8 @@
 #define DOCUMENTS_MAX 512
 #define VALUE_MAX 65536         /* the kernel's: a longer value cannot be read as an attribute */
 #define LIST_MAX 65536
+#define KIND "doc"              /* under which cache/documents.c keeps them */
+#define KEPT_MAX (4u << 20)     /* a longer document is not kept over a restart */
 
 struct kept {
 	struct list link;               /* oldest first */
@@ -135,12 +138,19 @@ int documents_get(struct fs *fs, struct node *n, struct doc *ret)
 	}
 	if (r == 0)
 		r = backend_get_doc(fs->session, &o, ret);
-	if (r == 0)
+	if (r == 0) {
 		keep_doc(fs, n, &o, ret);
-	if (r < 0 && kept.text && fs_error_is_unreachable(r)) {
-		*ret = kept;
-		kept.text = NULL;
-		r = 0;
+		if (ret->len <= KEPT_MAX)
+			cache_doc_store(fs->cache, fs->space, KIND, o.id, ret->text, ret->len);
+	}
+	if (r < 0 && o.id && fs_error_is_unreachable(r)) {
+		struct timespec stored;
+
+		if (kept.text || cache_doc_load(fs->cache, fs->space, KIND, o.id, &kept.text, &kept.len, &stored) == 0) {
+			*ret = kept;
+			kept.text = NULL;
+			r = 0;
+		}
 	}
 	doc_done(&kept);
 	object_done(&o);
@@ -212,6 +222,27 @@ static int own_stale(struct fs *fs, struct node *n, const struct object *o, stru
 	return buf_adds(b, stale ? "1" : "0");
 }
 
+/* How many of its bytes are here. */
+static int own_cached(struct fs *fs, struct node *n, const struct object *o, struct buf *b)
+{
+	_cleanup_free_ char *key = NULL;
+	struct cache_file *f;
+	int r;
+
+	if (o->kind != OBJECT_FILE || o->size > OBJECT_SIZE_MAX)
+		return -ENODATA;
+	if (!o->size)
+		return buf_adds(b, "0");
+	r = file_cache_key(fs, o, &key);
+	if (r == 0)
+		r = cache_open(fs->cache, key, o->size, &f);
+	if (r < 0)
+		return r;
+	r = buf_addf(b, "%llu", (unsigned long long)cache_have(f));
+	cache_close(f);
+	return r;
+}
+
 static int own_error(struct fs *fs, struct node *n, const struct object *o, struct buf *b)
 {
 	return or_nodata(o->error, b);
@@ -228,7 +259,7 @@ static const struct {
 } own[] = {
 	{"user.scifs.id", own_id}, {"user.scifs.url", own_url}, {"user.scifs.name", own_name}, {"user.scifs.digest", own_digest},
 	{"user.scifs.version", own_version}, {"user.scifs.state", own_state}, {"user.scifs.stale", own_stale},
-	{"user.scifs.error", own_error}, {"user.mime_type", own_mime}, {"user.xdg.origin.url", own_url},
+	{"user.scifs.cached", own_cached}, {"user.scifs.error", own_error}, {"user.mime_type", own_mime}, {"user.xdg.origin.url", own_url},
 };
 #define OWN (sizeof(own) / sizeof(own[0]))
 
@@ -242,7 +273,7 @@ static bool is_backends(struct fs *fs, const char *name)
 
 bool xattr_is_quick(struct node *n, const char *name)
 {
-	return n->control || !is_backends(n->fs, name);
+	return n->control || (!is_backends(n->fs, name) && strcmp(name, "user.scifs.cached") != 0);
 }
 
 static int document_attrs(struct fs *fs, struct node *n, const struct object *o, struct attrs *ret)
