@@ -233,33 +233,46 @@ int backend_parse_source(const char *source, const struct backend **ret_backend,
 	return 0;
 }
 
-int backend_probe(struct http *http, const char *url, const char *path, const struct backend **ret)
-{
-	int last = -EPROTO;
+static __thread struct {
+	int status;
+	char class_[60], message[WORDS_MAX + 1], request[WORDS_MAX + 1];
+} noted;                                /* backend_note_fault() */
 
+void backend_unreachable(const char *url, int err, const char *words, char **why)
+{
+	const char *remedy = err == -EHOSTUNREACH ? ": is the host's name right, and the network up?" :
+	                     err == -ECONNREFUSED ? ": is the port right, and does the server run?" :
+	                     err == -EACCES ? ": -o ca=FILE trusts its issuer" :
+	                     err == -EPROTO && str_starts(url, "https:") ? ": does this port speak https?" : "";
+
+	(void)str_fmt(why, "%s: cannot be reached: %s%s", url, words && *words ? words : strerror(-err), remedy);
+}
+
+int backend_probe(struct http *http, const char *url, const char *path, const struct backend **ret, char **why)
+{
 	for (size_t i = 0; backends[i]; i++) {
 		int r;
 
 		if (!backends[i]->probe)
 			continue;
+		backend_note_fault(0, NULL, NULL, NULL);
 		r = backends[i]->probe(http, url, path);
 		if (r == 1) {
 			log_info("%s: this is a %s server", url, backends[i]->scheme);
 			*ret = backends[i];
 			return 0;
 		}
-		if (r < 0)
-			last = r;
+		if (r < 0) {
+			/* Nobody is there: the next one would only wait as long again. */
+			backend_unreachable(url, r, noted.message, why);
+			return r;
+		}
 	}
-	return last;
+	(void)str_fmt(why, "%s: no repository of a known kind answers there: girder+%s says that it is a Girder", url, url);
+	return -EPROTO;
 }
 
 /* ---- faults ---- */
-
-static __thread struct {
-	int status;
-	char class_[60], message[WORDS_MAX + 1], request[WORDS_MAX + 1];
-} noted;
 
 static void (*fault_hook)(void *arg, const struct fault *f);
 static void *fault_arg;

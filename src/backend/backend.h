@@ -212,8 +212,10 @@ extern const struct backend *const backends[];
 int backend_parse_source(const char *source, const struct backend **ret_backend, char **ret_url, char **ret_path, char **why);
 /* For open(): a user's own values win over the backend's. o may be NULL. */
 void backend_override(struct policy *p, const struct policy *o);
-/* Ask each backend's probe; -EPROTO when none knows the host. May block. */
-int backend_probe(struct http *http, const char *url, const char *path, const struct backend **ret);
+/* Ask each backend's probe; -EPROTO when none knows the host. *why (malloc'ed) is one line for the user. May block. */
+int backend_probe(struct http *http, const char *url, const char *path, const struct backend **ret, char **why);
+/* For open(): the line for a user whose server could not be reached: the wire's words and, where there is one, the remedy. */
+void backend_unreachable(const char *url, int err, const char *words, char **why);
 
 /* The wrappers that fs calls: trace at debug level, check what came back (in a page an object without id or name is left
  * out with a log line, alone it is -EBADMSG; so are pages that do not end), answer for members that are NULL (-ENOTSUP;

@@ -338,13 +338,8 @@ static int log_in(struct mounting *m, struct credentials *k)
 	char *why = NULL;
 	int r = http_new(&hc, &m->http);
 
-	if (r == 0 && !m->backend) {
-		r = backend_probe(m->http, m->url, m->path, &m->backend);
-		if (r == -EPROTO)
-			(void)str_fmt(&why, "%s: no kind of repository that is known answers there", m->url);
-		else if (r < 0)
-			(void)str_fmt(&why, "%s: cannot be reached: %s", m->url, strerror(-r));
-	}
+	if (r == 0 && !m->backend)
+		r = backend_probe(m->http, m->url, m->path, &m->backend, &why);
 	if (r == 0)
 		r = m->backend->open(&who, m->http, &m->session, &why);
 	return r < 0 ? fail(EXIT_REACH, why, strerror(-r)) : EXIT_DONE;

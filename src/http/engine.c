@@ -232,6 +232,7 @@ static struct retry_out decide(struct http *h, const struct http_transfer *t, in
 		.retryable = t->retryable && answer_can_continue(t),
 		.sent = sent,
 		.idempotent = transfer_repeatable(t),
+		.first_contact = t->first_contact,
 		.attempt = t->failures,
 		.retry_after_ms = -1,
 		.throttles = t->host->throttles,

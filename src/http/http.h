@@ -54,6 +54,7 @@ struct http_request {
 	bool expect_length;             /* without a range: the whole object must have `total` bytes */
 	enum http_priority priority;
 	bool idempotent;                /* may be repeated after silence (GET and HEAD always may) */
+	bool first_contact;             /* a person waits to hear that nobody is there: three attempts, not until the deadline */
 	bool cache_redirect;            /* remember where this URL led for a few minutes (a read of content) */
 	unsigned deadline_ms;           /* 0: the config's */
 	unsigned slow_ms;               /* silence allowed after the request was sent whole; 0: stall_ms */

@@ -74,7 +74,7 @@ struct http_transfer {
 	struct secret *auth;
 	const void *body;
 	size_t body_len, max_body;
-	bool has_range, expect_length, idempotent, cache_redirect;
+	bool has_range, expect_length, idempotent, first_contact, cache_redirect;
 	uint64_t first, last, total;
 	enum http_priority priority;
 	unsigned deadline_ms, slow_ms;
@@ -242,6 +242,7 @@ struct retry_in {
 	uint64_t excused_ms;    /* patience asked for so far, not counted in the deadline */
 	uint64_t left_ms;       /* until the deadline */
 	unsigned random;        /* 0..1023 */
+	bool first_contact;     /* see http.h */
 };
 struct retry_out {
 	bool again;

@@ -10,6 +10,7 @@
 #include "http/private.h"
 
 #define RETRY_DELAY_MAX_MS 8000
+#define FIRST_CONTACTS 3
 
 static uint64_t doubled(uint64_t first, unsigned times, uint64_t max)
 {
@@ -46,6 +47,8 @@ struct retry_out retry_decide(const struct retry_in *in, const struct http_confi
 		out.in_doubt = true;
 		return out;
 	}
+	if (in->first_contact && !in->status && in->attempt >= FIRST_CONTACTS)
+		return out;
 	out.delay_ms = doubled(c->retry_ms, in->attempt - 1, RETRY_DELAY_MAX_MS);
 	out.delay_ms = out.delay_ms / 2 + out.delay_ms * in->random / 1024;
 	out.again = out.delay_ms < in->left_ms;

@@ -72,6 +72,7 @@ int transfer_new(const struct http_request *q, const struct http_config *c, stru
 	t->expect_length = q->expect_length;
 	t->idempotent = q->idempotent;
 	t->cache_redirect = q->cache_redirect;
+	t->first_contact = q->first_contact;
 	t->first = q->first;
 	t->last = q->last;
 	t->total = q->has_range || q->expect_length ? q->total : UINT64_MAX;

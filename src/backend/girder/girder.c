@@ -236,12 +236,12 @@ int girder_get_json(struct girder *g, struct json **ret, const char *format, ...
 
 /* ---- open ---- */
 
-/* Is there a Girder below this prefix? 1 yes, 0 no, -errno. */
-static int try_api(struct http *http, const char *api, unsigned timeout_ms)
+/* Is there a Girder below this prefix? 1 yes, 0 no, -errno with the wire's words. */
+static int try_api(struct http *http, const char *api, unsigned timeout_ms, char **words)
 {
 	_cleanup_free_ char *url = NULL;
 	_cleanup_(json_freep) struct json *j = NULL;
-	struct http_request q = {.priority = HTTP_META, .deadline_ms = timeout_ms, .max_body = 65536};
+	struct http_request q = {.priority = HTTP_META, .deadline_ms = timeout_ms, .max_body = 65536, .first_contact = true};
 	struct http_reply reply;
 	int r = str_fmt(&url, "%s/system/version", api);
 
@@ -250,7 +250,7 @@ static int try_api(struct http *http, const char *api, unsigned timeout_ms)
 	q.url = url;
 	r = http_call(http, &q, &reply);
 	if (r < 0 && !reply.status)
-		backend_note_fault(0, NULL, reply.message, url);
+		(void)str_dup(reply.message, words);
 	else if (r < 0)
 		r = 0;          /* an answer, but not Girder's */
 	else
@@ -262,7 +262,7 @@ static int try_api(struct http *http, const char *api, unsigned timeout_ms)
 
 /* Find the API below the path's prefixes, and what of the path is the subtree. */
 static int find_api(struct http *http, const char *url, const char *path, const char *given, unsigned timeout_ms, char **ret_api,
-                    size_t *ret_used)
+                    size_t *ret_used, char **words)
 {
 	const char *api = strstr(path, "/api/v1");
 	size_t n = strlen(path);
@@ -274,13 +274,13 @@ static int find_api(struct http *http, const char *url, const char *path, const 
 		*ret_used = prefix ? strlen(given) : 0;
 		if (str_fmt(ret_api, "%s%s%s%s", url, *given == '/' ? "" : "/", given, strstr(given, "/api/") ? "" : "/api/v1") < 0)
 			return -ENOMEM;
-		return try_api(http, *ret_api, timeout_ms);
+		return try_api(http, *ret_api, timeout_ms, words);
 	}
 	if (api) {
 		*ret_used = (size_t)(api - path) + 7;
 		if (str_fmt(ret_api, "%s%.*s", url, (int)*ret_used, path) < 0)
 			return -ENOMEM;
-		return try_api(http, *ret_api, timeout_ms);
+		return try_api(http, *ret_api, timeout_ms, words);
 	}
 	/* Most sites have it at the top and most subtrees begin so: one request. Else the longest prefix first. */
 	if (!n || strcmp(path, "/") == 0 || str_starts(path, "/collection") || str_starts(path, "/user"))
@@ -292,7 +292,7 @@ static int find_api(struct http *http, const char *url, const char *path, const 
 			n--;
 		if (str_fmt(&one, "%s%.*s/api/v1", url, (int)n, path) < 0)
 			return -ENOMEM;
-		r = try_api(http, one, timeout_ms);
+		r = try_api(http, one, timeout_ms, words);
 		if (r == 1) {
 			*ret_api = one;
 			*ret_used = n;
@@ -311,11 +311,12 @@ static int find_api(struct http *http, const char *url, const char *path, const 
 
 static int girder_probe(struct http *http, const char *url, const char *path)
 {
-	char *api = NULL;
+	_cleanup_free_ char *api = NULL, *words = NULL;
 	size_t used;
-	int r = find_api(http, url, path, NULL, 10000, &api, &used);
+	int r = find_api(http, url, path, NULL, 10000, &api, &used, &words);
 
-	free(api);
+	if (r < 0)
+		backend_note_fault(0, NULL, words, url);
 	return r;
 }
 
@@ -363,7 +364,7 @@ static int describe(struct girder *g, const char *source_api)
 static int girder_open(const struct login *who, struct http *http, struct session **ret, char **why)
 {
 	struct girder *g = calloc(1, sizeof(*g));
-	_cleanup_free_ char *probe = NULL, *subtree = NULL;
+	_cleanup_free_ char *probe = NULL, *subtree = NULL, *words = NULL;
 	size_t used = 0;
 	int r;
 
@@ -383,13 +384,13 @@ static int girder_open(const struct login *who, struct http *http, struct sessio
 	if (r == 0)
 		r = set_items(g, who);
 	if (r == 0) {
-		r = find_api(http, who->url, who->path, who->api, g->session.policy.timeout_ms, &g->api, &used);
+		r = find_api(http, who->url, who->path, who->api, g->session.policy.timeout_ms, &g->api, &used, &words);
 		if (r == 0) {
 			(void)str_fmt(why, "%s: no Girder answers there (its API would be at %s/api/v1; -o api=PATH says where it is)",
 			              who->url, who->url);
 			r = -EPROTO;
 		} else if (r < 0 && !*why) {
-			(void)str_fmt(why, "%s: cannot be reached: %s", who->url, strerror(-r));
+			backend_unreachable(who->url, r, words, why);
 		} else {
 			r = 0;
 		}
