@@ -327,7 +327,7 @@ static void before(const struct session *s, const char *op, const char *id)
 /* ENOENT and the like are answers, not faults. */
 static int after(const struct session *s, const char *op, const char *id, int r, char **why)
 {
-	if (r >= 0 || r == -ENOENT || r == -ENOTSUP || r == -EINTR)
+	if (r >= 0 || r == -ENOENT || r == -ENOTSUP || r == -EINTR || r == -EXDEV || r == -EISDIR)
 		return r;
 	log_warn("%s: %s %s: %s%s%s", s->origin, op, id ? id : "", strerror(-r), noted.message[0] ? ": " : "", noted.message);
 	report(&(struct fault){.op = op, .path_or_id = id, .class_ = or_null(noted.class_), .message = noted.message[0] ? noted.message : strerror(-r),
@@ -480,15 +480,27 @@ int backend_query(struct session *s, const struct object *dir, const char *expr,
 	r = s->backend->query(s, dir, expr, io, why);
 	if (r == 0)
 		r = sift(s, io);
+	if (r < 0 && why && *why && !noted.message[0])
+		backend_note_fault(0, NULL, *why, NULL);
 	return after(s, "query", dir->id, r, why && !*why ? why : NULL);
 }
 
-int backend_locate(struct session *s, const char *id, char **ret_names)
+int backend_locate(struct session *s, const char *id, struct page *io)
 {
+	size_t n;
+	int r;
+
 	if (!s->backend->locate)
 		return -ENOTSUP;
 	before(s, "locate", id);
-	return after(s, "locate", id, s->backend->locate(s, id, ret_names), NULL);
+	page_clear(io);
+	r = s->backend->locate(s, id, io);
+	n = io->objects.n;
+	if (r == 0)
+		r = sift(s, io);
+	if (r == 0 && io->objects.n != n)
+		r = -EBADMSG;   /* a way with a gap leads nowhere */
+	return after(s, "locate", id, r, NULL);
 }
 
 int backend_url(const struct session *s, const struct object *o, char **ret)

@@ -190,12 +190,13 @@ struct backend {
 	int (*prepare_read)(struct session *s, const struct object *o, struct read_plan *io);   /* must not block */
 	int (*get_doc)(struct session *s, const struct object *o, struct doc *ret);
 	int (*attrs)(const struct session *s, const struct object *o, const struct doc *d, struct attrs *ret);  /* pure */
-	/* Search below dir (the root object: everywhere). Each found object carries its id; locate() tells where it is.
-	 * -EINVAL: an expression the server refuses, its words in *why. */
+	/* Search below dir (the root object: everywhere). Each found object carries its id and name; locate() tells where it is,
+	 * and what lies outside of the mounted subtree is left out. -EINVAL: an expression the server refuses, its words in *why. */
 	int (*query)(struct session *s, const struct object *dir, const char *expr, struct page *io, char **why);
-	/* Where an object is: the raw names from the mount's root down to it, joined by NUL, ended by an empty name
-	 * (a malloc'ed block). -EXDEV: outside of the mounted subtree. */
-	int (*locate)(struct session *s, const char *id, char **ret_names);
+	/* Where a thing is: the objects from a child of the mount's root down to it, in io->objects (id and name are filled, more
+	 * is not asked); none: it is the root. `id` is an object's own, or what else people know it by: a bare id, an address.
+	 * -ENOENT; -EXDEV: outside of the mounted subtree; -EISDIR: no id, but ids begin so with a slash behind ("item"). */
+	int (*locate)(struct session *s, const char *id, struct page *io);
 	/* The address a person would open, or NULL. malloc'ed. */
 	int (*url)(const struct session *s, const struct object *o, char **ret);
 	/* Renew what expires. Called every now and then on a caller; *ret_next_s: seconds until it wants to be called. */
@@ -231,7 +232,7 @@ int backend_prepare_read(struct session *s, const struct object *o, struct read_
 int backend_get_doc(struct session *s, const struct object *o, struct doc *ret);
 int backend_attrs(const struct session *s, const struct object *o, const struct doc *d, struct attrs *ret);
 int backend_query(struct session *s, const struct object *dir, const char *expr, struct page *io, char **why);
-int backend_locate(struct session *s, const char *id, char **ret_names);
+int backend_locate(struct session *s, const char *id, struct page *io);
 int backend_url(const struct session *s, const struct object *o, char **ret);
 int backend_work(struct session *s, unsigned *ret_next_s);
 int backend_space(struct session *s, uint64_t *ret_used, uint64_t *ret_total);

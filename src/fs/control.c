@@ -1,4 +1,4 @@
-/* control.c - `.scifs`: documents, texts and links about a directory and the mount. */
+/* control.c - `.scifs`: documents and texts about a directory and the mount; its links are made in links.c. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,33 +10,29 @@
 #include "base/str.h"
 #include "fs/private.h"
 
-enum control_kind {
-	C_ROOT,                 /* .scifs itself */
-	C_META,                 /* meta/ */
-	C_DOCUMENT,             /* metadata.json, meta/NAME.json */
-	C_STATUS, C_STATS, C_ERRORS, C_EVENTS, C_CONFIG, C_SERVER,
-};
-
-struct control {
-	enum control_kind kind;
-	struct node *about;     /* the directory or child it speaks of; a reference */
-	size_t size;            /* (L) what the last open gave */
-};
-
 static const struct entry {
 	const char *name;
 	enum control_kind kind;
-	bool is_dir, root_only;
+	bool root_only;
+	unsigned can;           /* what the backend must be able to do */
 } entries[] = {
-	{"metadata.json", C_DOCUMENT, false, false}, {"meta", C_META, true, false}, {"errors", C_ERRORS, false, false},
-	{"events", C_EVENTS, false, true}, {"status.json", C_STATUS, false, true}, {"stats", C_STATS, false, true},
-	{"config.json", C_CONFIG, false, true}, {"server.json", C_SERVER, false, true},
+	{"metadata.json", C_DOCUMENT, false, 0}, {"meta", C_META, false, 0}, {"errors", C_ERRORS, false, 0},
+	{"search", C_SEARCH, false, CAN_SEARCH}, {"by-id", C_BY_ID, true, CAN_BYID}, {"by-url", C_BY_URL, true, CAN_BYID},
+	{"events", C_EVENTS, true, 0}, {"status.json", C_STATUS, true, 0}, {"stats", C_STATS, true, 0},
+	{"config.json", C_CONFIG, true, 0}, {"server.json", C_SERVER, true, 0},
 };
 #define ENTRIES (sizeof(entries) / sizeof(entries[0]))
+
+static bool is_dir(enum control_kind kind)
+{
+	return kind == C_ROOT || kind == C_META || kind == C_SEARCH || kind == C_QUERY || kind == C_BY_ID || kind == C_BY_URL;
+}
 
 void control_free(struct control *c)
 {
 	/* The reference of `about` is dropped by the caller, who holds the lock: see node.c. */
+	if (c)
+		links_free(c);
 	free(c);
 }
 
@@ -45,30 +41,46 @@ struct node *control_about(struct control *c)
 	return c->about;
 }
 
-static int enter(struct fs *fs, struct node *parent, const char *name, enum control_kind kind, bool is_dir,
-                 struct node *about, struct node **ret)
+int control_enter(struct fs *fs, struct node *parent, const char *name, enum control_kind kind, struct node *about,
+                  const char *text, struct node **ret)
 {
 	struct control *c = calloc(1, sizeof(*c));
 	int r;
 
-	if (!c)
+	if (!c || str_dup(text, &c->text) < 0) {
+		free(c);
 		return -ENOMEM;
+	}
 	c->kind = kind;
 	WITH_LOCK(&fs->lock) {
 		c->about = node_ref_locked(about);
-		r = node_enter_control_locked(fs, parent, name, c, is_dir, ret);
+		r = node_enter_control_locked(fs, parent, name, c, is_dir(kind), ret);
+		c = r == 0 ? (*ret)->control : NULL;
+		if (c && text && strcmp(c->text, text) != 0) {
+			/* The kernel knows a control of this name, but it was about another thing. */
+			char *copy = strdup(text);
+
+			if (copy) {
+				free(c->text);
+				c->text = copy;
+				c->target_at = 0;
+			} else {
+				node_unref_locked(*ret);
+				r = -ENOMEM;
+			}
+		}
 	}
 	return r;
 }
 
 int control_root(struct fs *fs, struct node *dir, struct node **ret)
 {
-	return enter(fs, dir, FS_CONTROL_NAME, C_ROOT, true, dir, ret);
+	return control_enter(fs, dir, FS_CONTROL_NAME, C_ROOT, dir, NULL, ret);
 }
 
 static bool shown(struct fs *fs, const struct control *c, const struct entry *e)
 {
-	return !e->root_only || c->about == fs->root;
+	return (!e->root_only || c->about == fs->root) && (fs->session->backend->can & e->can) == e->can;
 }
 
 int control_lookup(struct fs *fs, struct node *parent, const char *name, struct node **ret)
@@ -81,9 +93,12 @@ int control_lookup(struct fs *fs, struct node *parent, const char *name, struct 
 	if (c->kind == C_ROOT) {
 		for (size_t i = 0; i < ENTRIES; i++)
 			if (strcmp(entries[i].name, name) == 0 && shown(fs, c, &entries[i]))
-				return enter(fs, parent, name, entries[i].kind, entries[i].is_dir, c->about, ret);
+				return control_enter(fs, parent, name, entries[i].kind, c->about,
+				                     entries[i].kind == C_BY_ID ? "" : NULL, ret);
 		return -ENOENT;
 	}
+	if (is_dir(c->kind) && c->kind != C_META)
+		return links_lookup(fs, parent, name, ret);
 	if (c->kind != C_META || !str_ends(name, ".json"))
 		return -ENOENT;
 	child = strndup(name, strlen(name) - strlen(".json"));
@@ -94,12 +109,12 @@ int control_lookup(struct fs *fs, struct node *parent, const char *name, struct 
 	r = dir_lookup(fs, c->about, child, &n);
 	if (r < 0)
 		return r;
-	r = enter(fs, parent, name, C_DOCUMENT, false, n, ret);
+	r = control_enter(fs, parent, name, C_DOCUMENT, n, NULL, ret);
 	node_unref(n);
 	return r;
 }
 
-static int list_add(struct handle *h, struct node *n, const char *name)
+int control_list_add(struct handle *h, struct node *n, const char *name)
 {
 	char *copy = strdup(name);
 
@@ -129,12 +144,14 @@ int control_list(struct fs *fs, struct node *n, struct handle *h)
 				continue;
 			r = control_lookup(fs, n, entries[i].name, &e);
 			if (r == 0)
-				r = list_add(h, e, entries[i].name);
+				r = control_list_add(h, e, entries[i].name);
 		}
 		return r;
 	}
-	if (c->kind != C_META)
+	if (!is_dir(c->kind))
 		return -ENOTDIR;
+	if (c->kind != C_META)
+		return links_list(fs, n, h);
 	r = dir_load(fs, c->about, fs->list_ttl_ms);
 	if (r < 0)
 		return r;
@@ -153,9 +170,9 @@ int control_list(struct fs *fs, struct node *n, struct handle *h)
 			if (str_fmt(&name, "%s.json", children.at[i]->name) < 0)
 				name = NULL;
 		if (r == 0 && name && strlen(name) <= FS_NAME_MAX) {
-			r = enter(fs, n, name, C_DOCUMENT, false, children.at[i], &e);
+			r = control_enter(fs, n, name, C_DOCUMENT, children.at[i], NULL, &e);
 			if (r == 0)
-				r = list_add(h, e, name);
+				r = control_list_add(h, e, name);
 		}
 		node_unref(children.at[i]);
 	}
@@ -233,13 +250,15 @@ static int stats_text(struct fs *fs, struct buf *b)
 
 static int errors_text(struct fs *fs, struct node *about, struct buf *b)
 {
-	_cleanup_free_ char *path = NULL;
+	_cleanup_free_ char *path = NULL, *id = NULL;
 
 	if (about == fs->root)
-		return journal_text(fs->errors, "", b);
+		return journal_text(fs->errors, "", NULL, b);
+	WITH_LOCK(&fs->lock)
+		(void)str_dup(about->object.id, &id);   /* without it: what names the path */
 	if (node_path(about, &path) < 0)
 		return -ENOMEM;
-	return journal_text(fs->errors, path, b);
+	return journal_text(fs->errors, path, id, b);
 }
 
 int control_open(struct fs *fs, struct node *n, struct handle *h)
@@ -287,7 +306,7 @@ int control_open(struct fs *fs, struct node *n, struct handle *h)
 
 int control_readlink(struct fs *fs, struct node *n, char **ret)
 {
-	return -EINVAL;
+	return n->control->kind == C_LINK ? links_readlink(fs, n, ret) : -EINVAL;
 }
 
 void control_stat_locked(const struct node *n, struct stat *st)
@@ -295,7 +314,7 @@ void control_stat_locked(const struct node *n, struct stat *st)
 	const struct control *c = n->control;
 	struct timespec now = clock_wall();
 
-	st->st_mode = n->dir ? S_IFDIR | 0555 : S_IFREG | 0444;
+	st->st_mode = n->dir ? S_IFDIR | 0555 : c->kind == C_LINK ? S_IFLNK | 0777 : S_IFREG | 0444;
 	st->st_nlink = n->dir ? 2 : 1;
 	st->st_size = n->dir ? 0 : (off_t)c->size;
 	if (c->kind == C_EVENTS)

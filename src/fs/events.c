@@ -139,7 +139,7 @@ void events_add(struct fs *fs, const char *what, struct node *n, const char *det
 		journal_line(fs->events, &b);
 }
 
-int journal_text(struct journal *j, const char *below, struct buf *ret)
+int journal_text(struct journal *j, const char *below, const char *id, struct buf *ret)
 {
 	int r = 0;
 
@@ -149,7 +149,7 @@ int journal_text(struct journal *j, const char *below, struct buf *ret)
 		while (*p && r == 0) {
 			size_t n = strcspn(p, "\n") + 1;
 
-			if (!*below || memmem(p, n, below, strlen(below)))
+			if (!*below || memmem(p, n, below, strlen(below)) || (id && memmem(p, n, id, strlen(id))))
 				r = buf_add(ret, p, n);
 			p += n;
 		}

@@ -32,9 +32,31 @@
 #define FS_CHILDREN_MAX 10000000u       /* entries of one directory that are believed */
 #define NODE_LONG_AGO 1                 /* node->object_at: known, and older than anything */
 
-struct control;         /* control.c's own */
 struct documents;       /* xattr.c's own: the documents kept in memory */
 struct journal;         /* events.c's own: errors and events as lines */
+
+enum control_kind {
+	C_ROOT,                 /* .scifs itself */
+	C_META,                 /* meta/ */
+	C_DOCUMENT,             /* metadata.json, meta/NAME.json */
+	C_STATUS, C_STATS, C_ERRORS, C_EVENTS, C_CONFIG, C_SERVER,
+	C_SEARCH,               /* search/ */
+	C_QUERY,                /* search/EXPR/ */
+	C_BY_ID,                /* by-id/ and what ids begin with below it */
+	C_BY_URL,               /* by-url/ */
+	C_LINK,                 /* a symbolic link into the tree */
+};
+
+/* A name below .scifs. */
+struct control {
+	enum control_kind kind;
+	struct node *about;     /* the directory or child it speaks of; a reference */
+	size_t size;            /* (L) what the last open or readlink gave */
+	char *text;             /* (L) C_QUERY the expression; C_BY_ID what the ids begin with; C_LINK whose place it shows */
+	struct hits *hits;      /* (L) C_QUERY: links.c's */
+	char *target;           /* (L) C_LINK: where it led */
+	uint64_t target_at;     /* (L) when */
+};
 
 /* A directory's children. */
 struct dir {
@@ -252,15 +274,26 @@ int control_lookup(struct fs *fs, struct node *parent, const char *name, struct 
 int control_list(struct fs *fs, struct node *n, struct handle *h);
 int control_open(struct fs *fs, struct node *n, struct handle *h);              /* fills h->text */
 int control_readlink(struct fs *fs, struct node *n, char **ret);
+/* A control of this kind below `parent`; `text` (may be NULL) is copied. Returns a reference. */
+int control_enter(struct fs *fs, struct node *parent, const char *name, enum control_kind kind, struct node *about,
+                  const char *text, struct node **ret);
+int control_list_add(struct handle *h, struct node *n, const char *name);       /* consumes the reference */
 void control_stat_locked(const struct node *n, struct stat *st);                /* mode, size, times */
 void control_free(struct control *c);           /* without what it is about: that reference is the caller's */
 struct node *control_about(struct control *c);
+
+/* ---- links.c: search/, by-id/, by-url/: links into the tree. As control_*, for their kinds. ---- */
+int links_lookup(struct fs *fs, struct node *parent, const char *name, struct node **ret);
+int links_list(struct fs *fs, struct node *n, struct handle *h);
+int links_readlink(struct fs *fs, struct node *n, char **ret);
+void links_free(struct control *c);
 
 /* ---- events.c: lines for .scifs/errors and .scifs/events; any thread, never blocks ---- */
 int events_init(struct fs *fs);         /* also sets backend's fault hook */
 void events_done(struct fs *fs);
 void events_add(struct fs *fs, const char *what, struct node *n, const char *detail);   /* "changed", "gone", "silent", ... */
-int journal_text(struct journal *j, const char *below, struct buf *ret);        /* lines whose path is below; "" all */
+/* Lines that name the path `below` or something in it, or the thing `id` (may be NULL); "" all. */
+int journal_text(struct journal *j, const char *below, const char *id, struct buf *ret);
 size_t journal_size(struct journal *j);
 /* For a reader that follows: where the journal begins now (what it opens at), and n bytes at an offset from there: fewer at
  * the present end, more later. */

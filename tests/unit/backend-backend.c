@@ -209,7 +209,7 @@ static void test_missing_members_are_answered_for(void **state)
 	assert_int_equal(backend_attrs(&session, &dir, &d, &a), 0);
 	assert_int_equal(a.list.n, 0);
 	assert_int_equal(backend_query(&session, &dir, "x", &p, &text), -ENOTSUP);
-	assert_int_equal(backend_locate(&session, "x", &text), -ENOTSUP);
+	assert_int_equal(backend_locate(&session, "x", &p), -ENOTSUP);
 	assert_int_equal(backend_url(&session, &dir, &text), -ENOTSUP);
 	assert_int_equal(backend_work(&session, &next), 0);
 	assert_int_equal(next, 7);

@@ -459,22 +459,28 @@ static void test_an_empty_search_is_refused_with_a_reason(void **state)
 static void test_each_thing_knows_its_place(void **state)
 {
 	struct session *s = open_source("memory:");
-	_cleanup_free_ char *names = NULL;
+	static const char *const names[] = {"nested", "a", "b", "c", "deep.txt"};
+	struct page p = {0};
 	struct object o;
 
 	find(s, "nested/a/b/c/deep.txt", &o);
-	assert_int_equal(backend_locate(s, o.id, &names), 0);
-	assert_memory_equal(names, "nested\0a\0b\0c\0deep.txt\0", 23);
+	assert_int_equal(backend_locate(s, o.id, &p), 0);
+	assert_int_equal(p.objects.n, COUNT(names));
+	for (size_t i = 0; i < COUNT(names); i++)
+		assert_string_equal(p.objects.at[i].name, names[i]);
+	assert_string_equal(p.objects.at[4].id, o.id);
 	object_done(&o);
-	free(TAKE(names));
-	assert_int_equal(backend_locate(s, "root", &names), 0);
-	assert_string_equal(names, "");
-	free(TAKE(names));
-	assert_int_equal(backend_locate(s, "item/nothing", &names), -ENOENT);
+	assert_int_equal(backend_locate(s, "root", &p), 0);
+	assert_int_equal(p.objects.n, 0);
+	assert_int_equal(backend_locate(s, "item", &p), -EISDIR);
+	assert_int_equal(backend_locate(s, "item/nothing", &p), -ENOENT);
 	close_it(s);
 	s = open_source("memory:?files=100&dirs=10");
-	assert_int_equal(backend_locate(s, "file/57", &names), 0);
-	assert_memory_equal(names, "dir-00005\0file-000057.dat\0", 27);
+	assert_int_equal(backend_locate(s, "file/57", &p), 0);
+	assert_int_equal(p.objects.n, 2);
+	assert_string_equal(p.objects.at[0].name, "dir-00005");
+	assert_string_equal(p.objects.at[1].name, "file-000057.dat");
+	page_done(&p);
 	close_it(s);
 }
 

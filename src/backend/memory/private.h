@@ -90,7 +90,7 @@ int memory_list(struct session *s, const struct object *dir, struct page *io);
 int memory_stat(struct session *s, const struct object *o, struct object *ret);
 int memory_changed(struct session *s, const struct object *dir, char **fingerprint);
 int memory_query(struct session *s, const struct object *dir, const char *expr, struct page *io, char **why);
-int memory_locate(struct session *s, const char *id, char **ret_names);
+int memory_locate(struct session *s, const char *id, struct page *io);
 
 /* ---- content.c ---- */
 #define CHANGING_SIZE (16ull << 20)

@@ -338,30 +338,22 @@ int memory_query(struct session *s, const struct object *dir, const char *expr, 
 	return r < 0 ? r : walk(memory_of(s), ref, expr, io);
 }
 
-int memory_locate(struct session *s, const char *id, char **ret_names)
+int memory_locate(struct session *s, const char *id, struct page *io)
 {
 	struct memory *m = memory_of(s);
-	_cleanup_buf_ struct buf names = BUF_MAX(65536);
-	char room[NAME_ROOM];
 	struct ref chain[64], ref;
 	size_t n = 0;
 	int r = memory_gate(m, NULL, NULL);
 
+	if (r == 0 && (strcmp(id, "item") == 0 || strcmp(id, "dir") == 0 || strcmp(id, "file") == 0))
+		r = -EISDIR;
 	if (r == 0)
 		r = memory_find(m, id, &ref);
 	if (r < 0)
 		return r;
 	for (; ref.what != REF_ROOT && n < 64; ref = parent_of(m, ref))
 		chain[n++] = ref;
-	while (r == 0 && n--) {
-		const char *name = name_of(m, chain[n], room);
-
-		r = buf_add(&names, name, strlen(name) + 1);
-	}
-	if (r == 0)
-		r = buf_addc(&names, 0);
-	if (r < 0)
-		return r;
-	*ret_names = buf_take(&names);
-	return *ret_names ? 0 : -ENOMEM;
+	while (r == 0 && n--)
+		r = push(m, chain[n], io);
+	return r;
 }

@@ -1,0 +1,437 @@
+/* links.c - the directories of links below .scifs: search/EXPR/, by-id/ID, by-url/URL.
+ *
+ * What was found carries the server's id. Where that is in the tree is asked for when somebody follows the link (readlink),
+ * by the ids on the way: of two things of one name the right one is met. Targets are relative, so that a link works from
+ * wherever the mount, or a part of it, is seen.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "fs/private.h"
+
+#define HITS_MAX 200
+#define HITS_TTL_MS 60000
+#define DEPTH_MAX 1000          /* directories on the way to a thing: more are no tree */
+
+struct hit {
+	char *name, *id;
+};
+
+struct hits {
+	uint64_t at;                    /* monotonic ms */
+	VEC(struct hit) list;           /* at most HITS_MAX */
+};
+
+static void hits_free(struct hits *h)
+{
+	if (!h)
+		return;
+	for (size_t i = 0; i < h->list.n; i++) {
+		free(h->list.at[i].name);
+		free(h->list.at[i].id);
+	}
+	vec_done(&h->list);
+	free(h);
+}
+DEFINE_CLEANUP(struct hits *, hits_free)
+
+void links_free(struct control *c)
+{
+	free(c->text);
+	free(c->target);
+	hits_free(c->hits);
+}
+
+/* ---- what a search finds ---- */
+
+
+static int collect(struct fs *fs, const struct object *dir, const char *expr, struct page *ret)
+{
+	_cleanup_(page_done) struct page page = {0};
+	_cleanup_free_ char *why = NULL;        /* the wrapper put it into the errors */
+	int r;
+
+	do {
+		r = backend_query(fs->session, dir, expr, &page, &why);
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < page.objects.n && ret->objects.n < HITS_MAX; i++) {
+			if (vec_push(&ret->objects, page.objects.at[i]) < 0)
+				return -ENOMEM;
+			memset(&page.objects.at[i], 0, sizeof(struct object));
+		}
+	} while (page.cursor && ret->objects.n < HITS_MAX);
+	return 0;
+}
+
+static int hits_new(struct fs *fs, const struct page *found, uint64_t at, struct hits **ret)
+{
+	_cleanup_(hits_freep) struct hits *h = calloc(1, sizeof(*h));
+	char *names[HITS_MAX] = {0};
+	size_t n = found->objects.n;
+	int r = h ? name_assign(fs->config.names, found->objects.at, n, names) : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct hit x = {.name = TAKE(names[i])};
+
+		r = str_dup(found->objects.at[i].id, &x.id);
+		if (r == 0)
+			r = vec_push(&h->list, x);
+		if (r < 0) {
+			free(x.name);
+			free(x.id);
+		}
+	}
+	for (size_t i = 0; i < n; i++)
+		free(names[i]);
+	if (r < 0)
+		return r;
+	h->at = at;
+	*ret = TAKE(h);
+	return 0;
+}
+
+static bool hits_fresh_locked(const struct control *c)
+{
+	return c->hits && fs_now_age(c->hits->at) <= HITS_TTL_MS;
+}
+
+/* See that the hits are younger than their time to live. What is known is better than nothing. */
+static int query_load(struct fs *fs, struct node *n)
+{
+	_cleanup_(page_done) struct page found = {0};
+	struct control *c = n->control;
+	struct object dir = {0};
+	struct hits *h = NULL;
+	uint64_t at = clock_mono_ms();
+	bool fresh, known;
+	int r;
+
+	WITH_LOCK(&fs->lock) {
+		fresh = hits_fresh_locked(c);
+		known = c->hits != NULL;
+	}
+	if (fresh)
+		return 0;
+	r = node_object(c->about, &dir);
+	if (r == 0)
+		r = collect(fs, &dir, c->text, &found);
+	if (r == 0)
+		r = hits_new(fs, &found, at, &h);
+	object_done(&dir);
+	if (r < 0)
+		return known && fs_error_is_unreachable(r) ? 0 : r;
+	WITH_LOCK(&fs->lock) {
+		struct hits *was = c->hits;
+
+		c->hits = h;
+		h = was;
+	}
+	hits_free(h);
+	return 0;
+}
+
+static int enter_query(struct fs *fs, struct node *parent, const char *name, struct node **ret)
+{
+	_cleanup_(node_unrefp) struct node *n = NULL;
+	_cleanup_free_ char *expr = NULL;
+	int r;
+
+	/* What a desktop looks for in every directory is nobody's question. */
+	if (str_starts(name, "._") || strcmp(name, ".DS_Store") == 0)
+		return -ENOENT;
+	/* As in a name: %2F is a slash. */
+	r = name_raw(FS_NAMES_SCIFS, name, &expr);
+	if (r == -EINVAL)
+		r = str_dup(name, &expr);
+	if (r == 0)
+		r = control_enter(fs, parent, name, C_QUERY, parent->control->about, expr, &n);
+	if (r == 0)
+		r = query_load(fs, n);
+	if (r < 0)
+		return r == -EINVAL || r == -ENOTSUP ? -ENOENT : r;
+	*ret = TAKE(n);
+	return 0;
+}
+
+static int enter_hit(struct fs *fs, struct node *query, const char *name, struct node **ret)
+{
+	_cleanup_free_ char *id = NULL;
+	int r = query_load(fs, query);
+
+	if (r < 0)
+		return r;
+	WITH_LOCK(&fs->lock) {
+		struct hits *h = query->control->hits;
+
+		r = -ENOENT;
+		for (size_t i = 0; i < h->list.n && r == -ENOENT; i++)
+			if (strcmp(h->list.at[i].name, name) == 0)
+				r = str_dup(h->list.at[i].id, &id);
+	}
+	return r < 0 ? r : control_enter(fs, query, name, C_LINK, query->control->about, id, ret);
+}
+
+static int list_hits(struct fs *fs, struct node *query, struct handle *h)
+{
+	VEC(char *) names = {0};
+	int r = query_load(fs, query);
+
+	if (r < 0)
+		return r;
+	WITH_LOCK(&fs->lock) {
+		struct hits *hits = query->control->hits;
+
+		for (size_t i = 0; i < hits->list.n && r == 0; i++) {
+			char *copy = strdup(hits->list.at[i].name);
+
+			r = copy ? vec_push(&names, copy) : -ENOMEM;
+			if (r < 0)
+				free(copy);
+		}
+	}
+	for (size_t i = 0; i < names.n; i++) {
+		struct node *n;
+
+		if (r == 0 && enter_hit(fs, query, names.at[i], &n) == 0)
+			r = control_list_add(h, n, names.at[i]);
+		free(names.at[i]);
+	}
+	vec_done(&names);
+	return r;
+}
+
+/* ---- where a thing is ---- */
+
+static bool is_object(struct fs *fs, struct node *n, const char *id)
+{
+	bool same;
+
+	WITH_LOCK(&fs->lock)
+		same = n->object.id && strcmp(n->object.id, id) == 0;
+	return same;
+}
+
+static int child_named(struct fs *fs, struct node *dir, const char *name, const char *id, struct node **ret)
+{
+	struct node *n;
+	int r = dir_lookup(fs, dir, name, &n);
+
+	if (r < 0)
+		return r;
+	if (!is_object(fs, n, id)) {
+		node_unref(n);
+		return -ENOENT;
+	}
+	*ret = n;
+	return 0;
+}
+
+/* The child that is this object: it stands there under its own name or, beside a twin, under its decorated one. */
+static int child_of(struct fs *fs, struct node *dir, const struct object *o, char **ret_name, struct node **ret)
+{
+	_cleanup_free_ char *name = NULL, *twin = NULL;
+	int r = name_display(fs->config.names, o->name, o->id, &name);
+
+	if (r == 0)
+		r = child_named(fs, dir, name, o->id, ret);
+	if (r == -ENOENT) {
+		r = name_twin(name, o->id, &twin);
+		if (r == 0)
+			r = child_named(fs, dir, twin, o->id, ret);
+		free(name);
+		name = TAKE(twin);
+	}
+	if (r < 0)
+		return r;
+	*ret_name = TAKE(name);
+	return 0;
+}
+
+/* A directory of which the listing said too little is looked at before it is entered. */
+static int make_known(struct fs *fs, struct node **n, struct node *dir, const char *name, const char *id)
+{
+	int r = node_refresh(fs, *n, UINT_MAX - 1);
+
+	if (r != -ESTALE)
+		return r;
+	node_unref(TAKE(*n));
+	return child_named(fs, dir, name, id, n);
+}
+
+/* The path from the mount's root, "" for the root itself, else "/a/b". */
+static int place_of(struct fs *fs, const char *id, struct buf *ret)
+{
+	_cleanup_(page_done) struct page way = {0};
+	_cleanup_(node_unrefp) struct node *dir = node_ref(fs->root);
+	int r = backend_locate(fs->session, id, &way);
+
+	if (r == 0 && way.objects.n > DEPTH_MAX)
+		r = -ELOOP;
+	for (size_t i = 0; r == 0 && i < way.objects.n; i++) {
+		const struct object *o = &way.objects.at[i];
+		_cleanup_free_ char *name = NULL;
+		struct node *n = NULL;
+
+		r = child_of(fs, dir, o, &name, &n);
+		if (r == 0 && i + 1 < way.objects.n)
+			r = make_known(fs, &n, dir, name, o->id);
+		if (r == 0)
+			r = buf_addf(ret, "/%s", name);
+		if (r == 0) {
+			node_unref(dir);
+			dir = TAKE(n);
+		}
+		node_unref(n);
+	}
+	return r == -EXDEV ? -ENOENT : r;
+}
+
+/* How many directories below .scifs, that one included, hold this link. */
+static unsigned depth_of(const struct node *link)
+{
+	unsigned n = 0;
+
+	for (link = link->parent; link && link->control; link = link->parent)
+		n++;
+	return n;
+}
+
+/* The relative way from a directory `depth` below `from` to `to`, both absolute paths in the mount. */
+static int relative(const char *from, unsigned depth, const char *to, struct buf *ret)
+{
+	size_t common = 0, i;
+	int r = 0;
+
+	if (strcmp(from, "/") == 0)
+		from = "";
+	for (i = 0; from[i] && from[i] == to[i]; i++)
+		if (from[i] == '/')
+			common = i;
+	if ((!from[i] || from[i] == '/') && (!to[i] || to[i] == '/'))
+		common = i;
+	for (const char *p = from + common; *p; p++)
+		depth += *p == '/';
+	for (unsigned k = 0; k < depth && r == 0; k++)
+		r = buf_adds(ret, k ? "/.." : "..");
+	return r < 0 ? r : buf_adds(ret, to + common);
+}
+
+static int resolve(struct fs *fs, struct node *link, char **ret)
+{
+	_cleanup_buf_ struct buf to = BUF_MAX(PATH_MAX), target = BUF_MAX(PATH_MAX - 1);
+	_cleanup_free_ char *from = NULL, *id = NULL;
+	int r = 0;
+
+	WITH_LOCK(&fs->lock)
+		r = str_dup(link->control->text, &id);
+	if (r == 0)
+		r = place_of(fs, id, &to);
+	if (r == 0)
+		r = node_path(link->control->about, &from);
+	if (r == 0)
+		r = relative(from, depth_of(link), buf_str(&to), &target);
+	if (r == -EMSGSIZE)
+		r = -ENAMETOOLONG;
+	if (r < 0)
+		return r;
+	*ret = buf_take(&target);
+	return *ret ? 0 : -ENOMEM;
+}
+
+int links_readlink(struct fs *fs, struct node *n, char **ret)
+{
+	struct control *c = n->control;
+	_cleanup_free_ char *target = NULL, *kept = NULL;
+	int r = 0;
+
+	WITH_LOCK(&fs->lock)
+		if (c->target && fs_now_age(c->target_at) <= fs->attr_ttl_ms)
+			r = str_dup(c->target, &target);
+	if (r < 0)
+		return r;
+	if (!target) {
+		uint64_t at = clock_mono_ms();
+
+		r = resolve(fs, n, &target);
+		if (r == 0)
+			r = str_dup(target, &kept);
+		if (r < 0)
+			return r;
+		WITH_LOCK(&fs->lock) {
+			free(c->target);
+			c->target = TAKE(kept);
+			c->target_at = at;
+			c->size = strlen(target);
+		}
+	}
+	*ret = TAKE(target);
+	return 0;
+}
+
+/* ---- by what it is known as ---- */
+
+/* A link that leads nowhere is none. */
+static int enter_known(struct fs *fs, struct node *parent, const char *name, const char *id, struct node **ret)
+{
+	_cleanup_(node_unrefp) struct node *n = NULL;
+	_cleanup_free_ char *target = NULL;
+	int r = control_enter(fs, parent, name, C_LINK, parent->control->about, id, &n);
+
+	if (r == 0)
+		r = links_readlink(fs, n, &target);
+	if (r < 0)
+		return r == -EINVAL || r == -EACCES ? -ENOENT : r;
+	*ret = TAKE(n);
+	return 0;
+}
+
+static int enter_id(struct fs *fs, struct node *parent, const char *name, struct node **ret)
+{
+	_cleanup_free_ char *id = NULL, *prefix = NULL;
+	int r = str_fmt(&id, "%s%s", parent->control->text, name);
+
+	if (r == 0)
+		r = enter_known(fs, parent, name, id, ret);
+	if (r != -EISDIR)
+		return r;
+	r = str_fmt(&prefix, "%s/", id);
+	return r < 0 ? r : control_enter(fs, parent, name, C_BY_ID, parent->control->about, prefix, ret);
+}
+
+static int enter_url(struct fs *fs, struct node *parent, const char *name, struct node **ret)
+{
+	_cleanup_free_ char *url = NULL;
+
+	if (str_percent_decode(name, &url) < 0 || !strstr(url, "://"))
+		return -ENOENT;
+	return enter_known(fs, parent, name, url, ret);
+}
+
+/* ---- for control.c ---- */
+
+int links_lookup(struct fs *fs, struct node *parent, const char *name, struct node **ret)
+{
+	switch (parent->control->kind) {
+	case C_SEARCH:
+		return enter_query(fs, parent, name, ret);
+	case C_QUERY:
+		return enter_hit(fs, parent, name, ret);
+	case C_BY_ID:
+		return enter_id(fs, parent, name, ret);
+	case C_BY_URL:
+		return enter_url(fs, parent, name, ret);
+	default:
+		return -ENOENT;
+	}
+}
+
+int links_list(struct fs *fs, struct node *n, struct handle *h)
+{
+	/* What could be asked for has no end: only answers can be listed. */
+	return n->control->kind == C_QUERY ? list_hits(fs, n, h) : 0;
+}
