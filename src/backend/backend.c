@@ -295,10 +295,12 @@ static void copy_words(char *to, size_t room, const char *from)
 
 void backend_note_fault(int status, const char *class_, const char *message, const char *request)
 {
+	_cleanup_free_ char *shown = request ? http_shown_url(request) : NULL;
+
 	noted.status = status;
 	copy_words(noted.class_, sizeof(noted.class_), class_);
 	copy_words(noted.message, sizeof(noted.message), message);
-	copy_words(noted.request, sizeof(noted.request), request);
+	copy_words(noted.request, sizeof(noted.request), shown);
 }
 
 static const char *or_null(const char *s)
@@ -315,7 +317,9 @@ static void report(const struct fault *f)
 
 void backend_report_fault(const char *op, const char *id, int err, int status, const char *message, const char *request)
 {
-	report(&(struct fault){.op = op, .path_or_id = id, .err = err, .status = status, .message = message, .request = request});
+	_cleanup_free_ char *shown = request ? http_shown_url(request) : NULL;
+
+	report(&(struct fault){.op = op, .path_or_id = id, .err = err, .status = status, .message = message, .request = shown});
 }
 
 static void before(const struct session *s, const char *op, const char *id)

@@ -245,10 +245,10 @@ struct fault {
 	int status;             /* HTTP, or 0 */
 };
 void backend_set_fault_hook(void (*hook)(void *arg, const struct fault *f), void *arg);
-/* For fs, of a read whose request it made itself: hand this to the hook. */
+/* For fs, of a read whose request it made itself: hand this to the hook, the request's URL without its secrets. */
 void backend_report_fault(const char *op, const char *id, int err, int status, const char *message, const char *request);
 /* For backends: note the server's own words of the failure that is about to be returned. Thread-local; cleared by the
- * wrapper before each call; all strings copied, made printable, cut at 500 bytes. */
+ * wrapper before each call; all strings copied, made printable, cut at 500 bytes; secrets of a URL left out. */
 void backend_note_fault(int status, const char *class_, const char *message, const char *request);
 
 #endif

@@ -73,7 +73,7 @@ static int judge_version(struct http_transfer *t, uint64_t total)
 	return t->stop;
 }
 
-static int judge_part(struct http_transfer *t)
+static int judge_part(struct http_transfer *t, curl_off_t length)
 {
 	char value[200];
 	uint64_t first, last, total;
@@ -85,6 +85,10 @@ static int judge_part(struct http_transfer *t)
 		transfer_fault(t, -EPROTO, false, "a part was sent without a Content-Range that can be read");
 	else if (judge_version(t, total) == 0 && first != t->from)
 		transfer_fault(t, -EPROTO, false, "another part was sent than the one asked for");
+	else if (!t->stop && length >= 0 && (uint64_t)length != last - first + 1)
+		transfer_fault(t, -EPROTO, false, "a part was sent whose length is not what its Content-Range says");
+	if (!t->stop)
+		t->named = last - first + 1;
 	return t->stop;
 }
 
@@ -111,7 +115,7 @@ int answer_judge(struct http_transfer *t)
 	curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
 	t->reply.status = (int)status;
 	if (status == 206 && !transfer_is(t, "HEAD"))
-		t->wanted = judge_part(t) == 0;
+		t->wanted = judge_part(t, length) == 0;
 	else if (status == 200 && (transfer_is(t, "GET") || t->expect_length))
 		t->wanted = judge_whole(t, length) == 0;
 	else if (status >= 200 && status < 300 && !t->has_range)
@@ -128,6 +132,11 @@ static size_t take_wanted(struct http_transfer *t, const char *p, size_t len)
 
 	if (n > left)
 		n = (size_t)left;
+	if (n > t->named) {
+		/* Of what follows nobody knows where it belongs. */
+		transfer_fault(t, -EPROTO, false, "a part was sent that is longer than its Content-Range says");
+		return 0;
+	}
 	if (n && t->on_data)
 		r = t->on_data(t->arg, p + skip, n);
 	else if (n > t->max_body - t->reply.body.len)
@@ -146,6 +155,8 @@ static size_t take_wanted(struct http_transfer *t, const char *p, size_t len)
 	}
 	t->skip -= skip;
 	t->done_bytes += n;
+	if (t->named != UINT64_MAX)
+		t->named -= n;
 	if (len - skip <= n)
 		return len;
 	if (!t->has_range)
@@ -195,6 +206,7 @@ void answer_attach(struct http_transfer *t)
 	t->answered = t->judged = t->wanted = t->complete = t->enough = t->paused = t->retryable = false;
 	t->stop = 0;
 	t->skip = 0;
+	t->named = UINT64_MAX;
 	curl_easy_setopt(t->easy, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(t->easy, CURLOPT_HEADERDATA, t);
 	curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, on_body);

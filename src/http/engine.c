@@ -126,7 +126,6 @@ static int begin(struct http *h, struct http_transfer *t)
 	t->host->running++;
 	t->attempt_at = t->mark_at = now;
 	t->sent_at = t->mark_bytes = t->attempt_bytes = 0;
-	t->attempt_done = t->done_bytes;
 	count(&h->counters.requests);
 	atomic_fetch_add(&h->counters.running, 1);
 	return 0;
@@ -260,6 +259,14 @@ static bool ask_home(struct http *h, struct http_transfer *t)
 	return true;
 }
 
+/* Fewer bytes than these within stall_ms are no progress. */
+static uint64_t stall_bytes(const struct http *h)
+{
+	uint64_t n = (uint64_t)HTTP_STALL_BYTES * h->config.stall_ms / 1000;
+
+	return n ? n : 1;
+}
+
 /* An attempt is over, and off the wire: that was the answer, or there is one more. */
 static void settle(struct http *h, struct http_transfer *t, int err, bool sent)
 {
@@ -273,7 +280,9 @@ static void settle(struct http *h, struct http_transfer *t, int err, bool sent)
 		engine_finish(h, t, err);
 		return;
 	}
-	if (t->done_bytes > t->attempt_done) {
+	/* A byte for each connection is standing still too. */
+	if (t->done_bytes - t->moved_bytes >= stall_bytes(h)) {
+		t->moved_bytes = t->done_bytes;
 		t->failures = 0;
 		if (transfer_streams(t))
 			t->deadline_at = now + t->deadline_ms;
@@ -385,7 +394,7 @@ static void watch_running(struct http *h, struct http_transfer *t, uint64_t now)
 	curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &up);
 	curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
 	bytes = (uint64_t)down + (uint64_t)up;
-	if (bytes - t->mark_bytes >= HTTP_STALL_BYTES * patience / 1000 && bytes > t->mark_bytes) {
+	if (bytes - t->mark_bytes >= stall_bytes(h)) {
 		t->mark_at = now;
 		t->mark_bytes = bytes;
 		if (transfer_streams(t) && t->deadline_at < now + t->deadline_ms)
@@ -587,8 +596,12 @@ static void hurry(struct http *h, struct http_transfer *t)
 
 	if (t->priority == HTTP_READ)
 		return;
-	if (queued)
+	if (queued) {
 		queue_take(t);
+		/* Until now nobody waited for it. */
+		if (t->priority >= HTTP_PREFETCH)
+			t->deadline_at += clock_mono_ms() - t->queued_at;
+	}
 	t->priority = HTTP_READ;
 	if (queued)
 		queue_add(h, t);

@@ -129,6 +129,9 @@ void http_get_stats(struct http *h, struct http_stats *ret);
 /* scheme://host[:port], lower case, default port left out. 0, -EINVAL, -ENOMEM. */
 int http_origin(const char *url, char **ret);
 
+/* The URL as it may be shown: without what could be a secret in its query or user part; malloc'ed, NULL without memory. */
+char *http_shown_url(const char *url);
+
 /* status.c: the one table. 0 for 2xx; -EACCES 401 403, -ENOENT 404 410, -EAGAIN 429 503 ... Pure. */
 int http_status_errno(int status);
 

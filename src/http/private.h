@@ -97,12 +97,13 @@ struct http_transfer {
 	bool enough;                    /* an error's page is long enough */
 	bool paused;
 	uint64_t skip;                  /* bytes of the body in front of what is wanted */
+	uint64_t named;                 /* bytes still to come by its Content-Range; UINT64_MAX: it has none */
 	int stop;                       /* -errno: end the attempt with it */
 	bool retryable;                 /* the fault is of the way, not of the thing */
 	bool final;                     /* the fault is of our side: nothing else is tried */
 	uint64_t attempt_at, sent_at;
 	uint64_t mark_at, mark_bytes;   /* stall watch */
-	uint64_t attempt_bytes, attempt_done;
+	uint64_t attempt_bytes;
 
 	/* over all attempts */
 	char *at;                       /* where it goes now: url or a redirect's target; NULL: not known yet */
@@ -112,6 +113,7 @@ struct http_transfer {
 	unsigned failures;              /* attempts without success since the last progress */
 	int last_err;
 	uint64_t done_bytes;            /* bytes of what is wanted that on_data took */
+	uint64_t moved_bytes;           /* of them, those for which patience was renewed */
 	uint64_t seen_total;            /* of the content, as the first answer said; UINT64_MAX: it did not */
 	char validator[HTTP_VALIDATOR_MAX];     /* its ETag or Last-Modified */
 	uint64_t queued_at, deadline_at, wake_at;
@@ -269,8 +271,6 @@ int64_t range_parse_retry_after(const char *value, time_t now);
 uint64_t range_parse_limit(const char *remaining, const char *reset, time_t now);
 
 /* ---- trace.c: any thread ---- */
-/* The URL without what could be a secret in its query or user part; malloc'ed, NULL without memory. */
-char *trace_url(const char *url);
 void trace_attempt(const struct http_transfer *t, int err);
 
 #endif

@@ -25,9 +25,12 @@ struct retry_out retry_decide(const struct retry_in *in, const struct http_confi
 	bool throttled = in->status == 429 || in->status == 503;
 
 	if (throttled) {
-		bool stated = in->retry_after_ms >= 0;
+		bool stated = in->retry_after_ms > 0;
 		uint64_t delay = stated ? (uint64_t)in->retry_after_ms : doubled(c->throttle_ms, in->throttles, c->throttle_max_ms);
 
+		/* "At once", as some say each time: then as after any other fault. */
+		if (in->retry_after_ms == 0)
+			delay = doubled(c->retry_ms, in->throttles, RETRY_DELAY_MAX_MS);
 		if (delay > c->throttle_max_ms)
 			return out;
 		/* Not before the time that the host named; a little after it, not all at once. */

@@ -1,4 +1,5 @@
 /* trace.c - the wire in the debug log, a line an attempt, without secrets. */
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -14,12 +15,22 @@ static bool is_secret(const char *name, size_t n)
 	static const char *const words[] = {"token", "key", "password", "passwd", "secret", "signature", "credential", "auth"};
 	static const char *const whole[] = {"sig", "code", "pass", "jwt", "session"};
 	char lower[64];
+	size_t len = 0;
 
 	if (n >= sizeof(lower))
 		return true;
-	for (size_t i = 0; i < n; i++)
-		lower[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 32 : name[i]);
-	lower[n] = 0;
+	for (size_t i = 0; i < n; i++, len++) {
+		char c = name[i], code[3] = {0};
+
+		/* A server takes an escaped letter for the letter. */
+		if (c == '%' && i + 2 < n && isxdigit((unsigned char)name[i + 1]) && isxdigit((unsigned char)name[i + 2])) {
+			memcpy(code, name + i + 1, 2);
+			c = (char)strtoul(code, NULL, 16);
+			i += 2;
+		}
+		lower[len] = (char)tolower((unsigned char)c);
+	}
+	lower[len] = 0;
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (strstr(lower, words[i]))
 			return true;
@@ -29,7 +40,7 @@ static bool is_secret(const char *name, size_t n)
 	return false;
 }
 
-char *trace_url(const char *url)
+char *http_shown_url(const char *url)
 {
 	struct buf b = BUF_MAX(8192);
 	const char *query = strchr(url, '?'), *scheme = strstr(url, "://"), *at = NULL;
@@ -61,7 +72,7 @@ void trace_attempt(const struct http_transfer *t, int err)
 
 	if (!log_enabled(LOG_LEVEL_DEBUG))
 		return;
-	url = trace_url(t->at ? t->at : t->url);
+	url = http_shown_url(t->at ? t->at : t->url);
 	if (t->has_range)
 		log_debug("http: %s %s bytes=%llu-%llu -> %d, %llu bytes, %llu ms, attempt %u%s%s", t->method, url ? url : "?",
 		          (unsigned long long)(t->first + t->done_bytes), (unsigned long long)t->last, t->reply.status,

@@ -22,7 +22,7 @@ static int answer_page(struct page *io)
 {
 	say.calls++;
 	if (say.words)
-		backend_note_fault(418, "TeapotError", say.words, "GET http://h/x");
+		backend_note_fault(418, "TeapotError", say.words, "GET http://h/x?token=secret");
 	if (say.result < 0)
 		return say.result;
 	for (size_t i = 0; i < say.n; i++) {
@@ -269,7 +269,7 @@ static void test_a_fault_reaches_the_hook_with_the_servers_words(void **state)
 	assert_string_equal(got.id, "dir/1");
 	assert_string_equal(got.class_, "TeapotError");
 	assert_string_equal(got.message, "I am\\x0aa teapot");
-	assert_string_equal(got.request, "GET http://h/x");
+	assert_string_equal(got.request, "GET http://h/x?token=***");
 	/* The next failure does not bear the words of this one. */
 	say.words = NULL;
 	assert_int_equal(backend_list(&session, &dir, &p), -EIO);

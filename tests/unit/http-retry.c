@@ -37,6 +37,7 @@ static void test_decisions(void **state)
 		{"doubling while it goes on", {-EAGAIN, 429, false, true, true, 4, -1, 3, 0, 60000, 0}, {true, 40000, true, false}},
 		{"until the deadline", {-EAGAIN, 503, false, true, true, 4, -1, 3, 0, 30000, 0}, {false, 0}},
 		{"named longer than we wait", {-EAGAIN, 503, false, true, true, 1, 900001, 0, 0, 60000, 0}, {false, 0}},
+		{"at once, it says: as any repeat, and counted", {-EAGAIN, 503, false, true, true, 3, 0, 2, 0, 60000, 0}, {true, 800, true, false}},
 		{"named for ever in small pieces: counted at last", {-EAGAIN, 429, false, true, true, 900, 1000, 899, 1100000, 500, 0},
 		 {false, 0}},
 	};
