@@ -535,6 +535,8 @@ const struct backend backend_girder = {
 	.prepare_read = girder_prepare_read,
 	.get_doc = girder_get_doc,
 	.attrs = girder_attrs,
+	.query = girder_query,
+	.locate = girder_locate,
 	.url = girder_url,
 	.work = girder_work,
 };

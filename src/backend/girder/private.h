@@ -54,6 +54,18 @@ bool girder_is(const char *id, const char *type);       /* "item/5f" is "item" *
 /* Does the server fail to send a file of this name (it cannot be put into its headers)? */
 bool girder_name_unservable(const char *name);
 
+/* ---- search.c: pure ---- */
+#define GIRDER_QUERY_MAX 200            /* hits of one query */
+#define GIRDER_QUERY_WIDE 2000          /* hits of the whole site among which those of one directory are looked for */
+struct girder_query {
+	char *words;                    /* owned by who asked */
+	bool prefix;                    /* mode=prefix: the beginning of a name; else words */
+	unsigned types;                 /* bit of each kind, in the order of search.c's table */
+	unsigned limit;
+};
+int girder_parse_query(const char *expr, struct girder_query *ret, char **why); /* -EINVAL with one line in *why */
+int girder_id_of_url(const char *url, char **ret);      /* "TYPE/ID" of an address; -ENOENT: it has none */
+
 /* ---- tree.c, content.c, meta.c, search.c: the members ---- */
 int girder_lookup(struct session *s, const struct object *dir, const char *name, struct page *io);
 int girder_list(struct session *s, const struct object *dir, struct page *io);
