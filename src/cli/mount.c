@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #include "backend/backend.h"
+#include "base/digest.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "cache/cache.h"
@@ -311,6 +313,90 @@ static int get_credentials(struct mounting *m, struct credentials *k)
 	return EXIT_DONE;
 }
 
+/* Who logs in, without telling anything of a secret: a session that was kept is found again by it only. */
+static int mark_of(const struct credentials *k, const char *origin, char **ret)
+{
+	const char *text = k->token ? secret_text(k->token, origin) : k->api_key ? secret_text(k->api_key, origin) : k->user;
+	struct digest *d;
+	char hex[DIGEST_HEX_MAX];
+	int r = digest_new("sha256", &d);
+
+	if (r < 0)
+		return r;
+	r = digest_add(d, origin, strlen(origin) + 1);
+	if (r == 0 && text)
+		r = digest_add(d, text, strlen(text));
+	if (r == 0)
+		r = digest_hex(d, hex);
+	digest_free(d);
+	return r < 0 ? r : str_fmt(ret, "session %s", hex);
+}
+
+static const struct backend *backend_called(const char *scheme)
+{
+	for (size_t i = 0; scheme && backends[i]; i++)
+		if (strcmp(backends[i]->scheme, scheme) == 0)
+			return backends[i];
+	return NULL;
+}
+
+/* Find out what answers there, and log in. */
+static int connect_now(struct mounting *m, const struct login *who, char **why)
+{
+	int r = m->backend ? 0 : backend_probe(m->http, m->url, m->path, &m->backend, why);
+
+	return r < 0 ? r : m->backend->open(who, m->http, &m->session, why);
+}
+
+/* A source that was mounted before comes up from what was kept of its session while its server cannot be reached. */
+static int connect(struct mounting *m, struct login *who, const struct credentials *k, char **why)
+{
+	_cleanup_free_ char *space = NULL, *key = NULL, *kept = NULL, *origin = NULL, *was = NULL;
+	_cleanup_(json_freep) struct json *j = NULL;
+	_cleanup_buf_ struct buf b = BUF_MAX(1u << 20);
+	const char *scheme = NULL;
+	struct timespec stored;
+	size_t n;
+	int r = strstr(m->url, "://") ? http_origin(m->url, &origin) : str_dup(m->url, &origin), kept_r;
+
+	if (r == 0)
+		r = mark_of(k, origin, &space);
+	if (r == 0)
+		r = str_fmt(&key, "%s %s", m->source, who->api ? who->api : "");
+	if (r < 0)
+		return r;
+	kept_r = conf_bool(m->conf, "online") ? -ENOENT
+	                                      : cache_doc_load(m->cache, space, "session", key, &kept, &n, &stored);
+	if (kept_r == 0)
+		kept_r = json_parse(kept, n, &j);
+	if (kept_r == 0)
+		kept_r = json_str(j, "backend", &scheme);
+	if (kept_r == 0)
+		kept_r = json_str(j, "session", &who->kept);
+	if (kept_r == 0 && backend_called(scheme) && (!m->backend || m->backend == backend_called(scheme))) {
+		const char *from = who->kept;
+
+		who->kept = NULL;
+		who->patience_ms = conf_ms(m->conf, "offline_wait");
+		r = connect_now(m, who, &was);
+		if (r == 0 || !fs_error_is_unreachable(r)) {
+			*why = TAKE(was);
+		} else {
+			log_warn("%s; it comes up from what was kept", was ? was : strerror(-r));
+			m->backend = backend_called(scheme);
+			who->kept = from;
+			return m->backend->open(who, m->http, &m->session, why);
+		}
+	} else {
+		who->kept = NULL;
+		r = connect_now(m, who, why);
+	}
+	if (r == 0 && m->session->kept && buf_addf(&b, "{\"backend\": \"%s\", \"session\": ", m->backend->scheme) == 0 &&
+	    json_write_str(&b, m->session->kept) == 0 && buf_adds(&b, "}") == 0)
+		cache_doc_store(m->cache, space, "session", key, b.data, b.len);
+	return r;
+}
+
 static int log_in(struct mounting *m, struct credentials *k)
 {
 	const struct conf *c = m->conf;
@@ -338,22 +424,36 @@ static int log_in(struct mounting *m, struct credentials *k)
 	char *why = NULL;
 	int r = http_new(&hc, &m->http);
 
-	if (r == 0 && !m->backend)
-		r = backend_probe(m->http, m->url, m->path, &m->backend, &why);
 	if (r == 0)
-		r = m->backend->open(&who, m->http, &m->session, &why);
+		r = connect(m, &who, k, &why);
 	return r < 0 ? fail(EXIT_REACH, why, strerror(-r)) : EXIT_DONE;
 }
 
 /* ---- the mount ---- */
 
+static uint64_t block_memory(const struct mounting *m)
+{
+	return limit_memory(conf_size(m->conf, "memory")) / 100 * BLOCK_SHARE_PERCENT;
+}
+
+static int make_cache(struct mounting *m)
+{
+	const struct conf *c = m->conf;
+	_cleanup_free_ char *dir = NULL;
+	struct cache_config cc = {.memory = block_memory(m)};
+	int r = limit_cache(conf_string(c, "cache"), conf_size(c, "cache_size"), conf_size(c, "cache_free"), &dir, &cc.disk,
+	                    &cc.disk_free_min);
+
+	cc.dir = dir;
+	if (r == 0)
+		r = cache_new(&cc, &m->cache);
+	return r < 0 ? fail(EXIT_OTHER, NULL, strerror(-r)) : EXIT_DONE;
+}
+
 static int build(struct mounting *m)
 {
 	const struct conf *c = m->conf;
 	_cleanup_buf_ struct buf json = BUF_MAX(1u << 20);
-	_cleanup_free_ char *cache_dir = NULL;
-	uint64_t memory = limit_memory(conf_size(c, "memory")) / 100 * BLOCK_SHARE_PERCENT;
-	struct cache_config cc = {.memory = memory};
 	struct fs_config fc = {
 		.source = m->source,
 		.mountpoint = m->dir,
@@ -365,18 +465,12 @@ static int build(struct mounting *m)
 		.gid = conf_given(c, "gid") ? (gid_t)conf_size(c, "gid") : getgid(),
 		.negative_ttl_ms = conf_ms(c, "negative_ttl"),
 		.soft_wait_ms = conf_ms(c, "soft_wait"),
-		.memory = memory,
+		.memory = block_memory(m),
 	};
 	char *why = NULL;
 	int r = conf_json(c, &json);
 
 	fc.config_json = buf_str(&json);
-	if (r == 0)
-		r = limit_cache(conf_string(c, "cache"), conf_size(c, "cache_size"), conf_size(c, "cache_free"), &cache_dir, &cc.disk,
-		                &cc.disk_free_min);
-	cc.dir = cache_dir;
-	if (r == 0)
-		r = cache_new(&cc, &m->cache);
 	if (r == 0)
 		r = fs_new(&fc, m->session, m->http, m->cache, &m->fs);
 	if (r < 0)
@@ -428,8 +522,10 @@ static void handle_signals(void)
 
 static int serve(struct mounting *m, struct credentials *k, int ready_fd)
 {
-	int status = log_in(m, k), r;
+	int status = make_cache(m), r;
 
+	if (status == EXIT_DONE)
+		status = log_in(m, k);
 	credentials_done(k);
 	if (status == EXIT_DONE)
 		status = build(m);

@@ -34,6 +34,8 @@ static const struct option core[] = {
 	{"read_parallel", OPTION_UINT, NULL, NULL, "downloads under way for one file, at most"},
 	{"read_part", OPTION_SIZE, NULL, NULL, "length of one download of a steady reader"},
 	{"retry_delay", OPTION_DURATION, "250ms", NULL, "delay before a first repeat; it doubles"},
+	{"offline_wait", OPTION_DURATION, "5s", NULL,
+	 "how long a source that was mounted before waits for its server before it comes up from what is kept"},
 	{"ro", OPTION_BOOL, "yes", NULL, "read only: this release writes nothing"},
 	{"show_control", OPTION_BOOL, "no", NULL, "list .scifs in each directory"},
 	{"soft_wait", OPTION_DURATION, "1s", NULL, "how long a known thing waits for news before what is kept answers"},

@@ -203,6 +203,8 @@ static void list_run(void *arg)
 	struct dir *d = job->dir->dir;
 	int r = list_now(job->fs, job->dir);
 
+	if (!fs_error_is_unreachable(r))
+		atomic_store(&job->fs->quiet, false);
 	WITH_LOCK(&job->fs->lock) {
 		d->listing = false;
 		d->error = r;
@@ -211,6 +213,14 @@ static void list_run(void *arg)
 	}
 	node_unref(job->dir);
 	free(job);
+}
+
+static void list_asked(void *arg)
+{
+	struct fs *fs = ((struct list_job *)arg)->fs;
+
+	list_run(arg);
+	atomic_fetch_sub(&fs->asking, 1);
 }
 
 int dir_load(struct fs *fs, struct node *dir, unsigned max_age_ms)
@@ -232,6 +242,11 @@ int dir_load(struct fs *fs, struct node *dir, unsigned max_age_ms)
 		return 0;
 	}
 	usable = d->listed;
+	if (usable && fs_is_quiet(fs)) {
+		dir->stale = true;
+		pthread_mutex_unlock(&fs->lock);
+		return 0;
+	}
 	if (!d->listing) {
 		job = malloc(sizeof(*job));
 		if (!job) {
@@ -242,15 +257,17 @@ int dir_load(struct fs *fs, struct node *dir, unsigned max_age_ms)
 		d->listing = true;
 		d->listing_since = clock_mono_ms();
 		pthread_mutex_unlock(&fs->lock);
-		if (!usable || pool_add(fs->callers, list_run, job) < 0)
-			list_run(job);
+		atomic_fetch_add(&fs->asking, 1);
+		if (!usable || pool_add(fs->askers, list_asked, job) < 0)
+			list_asked(job);
 		pthread_mutex_lock(&fs->lock);
 	}
-	fs_wait_until(&until, usable ? (fs_now_age(d->listing_since) > fs->config.soft_wait_ms ? 0 : fs->config.soft_wait_ms)
-	                             : fs->session->policy.timeout_ms * 2);
+	fs_wait_until(&until, usable ? fs_soft_wait(fs, d->listing_since) : fs->session->policy.timeout_ms * 2);
 	while (d->listing)
-		if (pthread_cond_timedwait(&fs->changed, &fs->lock, &until) == ETIMEDOUT)
+		if (pthread_cond_timedwait(&fs->changed, &fs->lock, &until) == ETIMEDOUT) {
+			atomic_store(&fs->quiet, d->listing);
 			break;
+		}
 	if (d->listing)
 		r = usable ? 0 : -ETIMEDOUT;
 	else if (d->error < 0 && d->listed && fs_error_is_unreachable(d->error))

@@ -167,7 +167,7 @@ void file_open(struct op *op)
 	}
 	WITH_LOCK(&fs->lock)
 		fresh = n->replaced || (n->object.kind == OBJECT_FILE && n->object.version &&
-		                        fs_now_age(n->object_at) <= fs->attr_ttl_ms);
+		                        (fs_now_age(n->object_at) <= fs->attr_ttl_ms || (n->stale && fs_is_quiet(fs))));
 	if (fresh)
 		open_now(op);
 	else
@@ -233,7 +233,8 @@ void file_opendir(struct op *op)
 	/* A fresh listing is answered on the spot: df opens the directory that it is asked about, and must not wait behind
 	 * callers that are all busy. */
 	WITH_LOCK(&fs->lock)
-		fresh = !op->node->control && d && d->listed && d->listed_at && fs_now_age(d->listed_at) <= fs->list_ttl_ms;
+		fresh = !op->node->control && d && d->listed &&
+		        ((d->listed_at && fs_now_age(d->listed_at) <= fs->list_ttl_ms) || (op->node->stale && fs_is_quiet(fs)));
 	if (fresh)
 		opendir_now(op);
 	else

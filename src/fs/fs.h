@@ -47,6 +47,8 @@ int fs_check(struct fs *fs, char **why);
 int fs_mount(struct fs *fs, char **why);
 /* Serve until unmounted or fs_stop(). Blocks. 0, or -errno of the FUSE session. */
 int fs_run(struct fs *fs);
+/* Does this -errno say nothing about a thing, only about the way to it? Then what is known of the thing stands. Pure. */
+bool fs_error_is_unreachable(int err);
 /* Make fs_run() return soon. Async-signal-safe. */
 void fs_stop(struct fs *fs);
 /* Unmount if still mounted, end the threads, free. */

@@ -24,6 +24,8 @@
 /* A kind that was asked for is believed so long while a listing shows the same times and size: adding an empty file to an
  * item or renaming its file moves none of them on Girder. */
 #define KIND_KEPT_MS (10 * 60 * 1000)
+#define QUIET_ASKING 4          /* questions that are kept under way then, to learn of its return */
+#define QUIET_WAIT_MS 20        /* the soft wait while the server says nothing at all */
 #define INO_TRIES 16            /* numbers tried for one identity before giving up: each try is a 64-bit hash */
 
 int node_table_init(struct fs *fs)
@@ -526,6 +528,8 @@ static void refreshed(struct fs *fs, struct node *n, int r, struct object *o)
 	struct node *parent = NULL, *entered = NULL;
 	bool gone = false, news = true;
 
+	if (!fs_error_is_unreachable(r))
+		atomic_store(&fs->quiet, false);
 	pthread_mutex_lock(&fs->lock);
 	n->refreshing = false;
 	if (r == 0) {
@@ -611,6 +615,26 @@ void fs_wait_until(struct timespec *ret, unsigned ms)
 	}
 }
 
+unsigned fs_soft_wait(struct fs *fs, uint64_t since)
+{
+	unsigned whole = atomic_load(&fs->quiet) ? QUIET_WAIT_MS : fs->config.soft_wait_ms, gone = fs_now_age(since);
+
+	return gone < whole ? whole - gone : 0;
+}
+
+bool fs_is_quiet(struct fs *fs)
+{
+	return atomic_load(&fs->quiet) && atomic_load(&fs->asking) >= QUIET_ASKING;
+}
+
+static void refresh_asked(void *arg)
+{
+	struct fs *fs = ((struct refresh *)arg)->fs;
+
+	refresh_run(arg);
+	atomic_fetch_sub(&fs->asking, 1);
+}
+
 int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms)
 {
 	struct timespec until;
@@ -626,6 +650,11 @@ int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms)
 		return 0;
 	}
 	usable = n->object.kind != OBJECT_UNKNOWN;
+	if (usable && n->object_at && fs_is_quiet(fs)) {
+		n->stale = true;
+		pthread_mutex_unlock(&fs->lock);
+		return 0;
+	}
 	if (!n->refreshing) {
 		x = calloc(1, sizeof(*x));
 		if (!x) {
@@ -645,9 +674,11 @@ int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms)
 			goto look;
 		}
 		pthread_mutex_unlock(&fs->lock);
-		r = pool_add(fs->callers, refresh_run, x);
+		atomic_fetch_add(&fs->asking, 1);
+		r = pool_add(fs->askers, refresh_asked, x);
 		pthread_mutex_lock(&fs->lock);
 		if (r < 0) {
+			atomic_fetch_sub(&fs->asking, 1);
 			n->refreshing = false;
 			pthread_cond_broadcast(&fs->changed);
 			node_unref_locked(n);
@@ -658,11 +689,12 @@ int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms)
 		}
 	}
 	/* A host that has been thinking for longer than the soft wait is not waited for again. */
-	fs_wait_until(&until, usable ? (fs_now_age(n->refreshing_since) > fs->config.soft_wait_ms ? 0 : fs->config.soft_wait_ms)
-	                             : fs->session->policy.timeout_ms + 1000);
+	fs_wait_until(&until, usable ? fs_soft_wait(fs, n->refreshing_since) : fs->session->policy.timeout_ms + 1000);
 	while (n->refreshing)
-		if (pthread_cond_timedwait(&fs->changed, &fs->lock, &until) == ETIMEDOUT)
+		if (pthread_cond_timedwait(&fs->changed, &fs->lock, &until) == ETIMEDOUT) {
+			atomic_store(&fs->quiet, n->refreshing);
 			break;
+		}
 look:
 	if (n->object_at == 0)
 		r = -ENOENT;

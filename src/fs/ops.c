@@ -256,7 +256,7 @@ static void look_ahead(struct fs *fs, struct node *n)
 		if (a) {
 			*a = (struct ahead){fs, next[i]};
 			atomic_fetch_add(&fs->aheads, 1);
-			if (pool_add(fs->callers, ahead_run, a) == 0)
+			if (pool_add(fs->askers, ahead_run, a) == 0)
 				continue;
 			atomic_fetch_sub(&fs->aheads, 1);
 			free(a);
@@ -323,7 +323,7 @@ static void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 			n = map_get(d->by_name, name);
 			if (n && n->object.kind != OBJECT_UNKNOWN && n->object_at &&
-			    (fresh || fs_now_age(n->object_at) <= fs->attr_ttl_ms)) {
+			    (fresh || fs_now_age(n->object_at) <= fs->attr_ttl_ms || (n->stale && fs_is_quiet(fs)))) {
 				fs_entry_locked(fs, n, &e);
 				node_ref_locked(n);
 				answered = true;
@@ -397,7 +397,7 @@ static void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	WITH_LOCK(&fs->lock) {
 		unsigned age = fs_now_age(n->object_at);
 
-		fresh = n->control || n->replaced || n == fs->root || age <= fs->attr_ttl_ms ||
+		fresh = n->control || n->replaced || n == fs->root || age <= fs->attr_ttl_ms || (n->stale && fs_is_quiet(fs)) ||
 		        (n->object.kind != OBJECT_UNKNOWN && age <= fs->list_ttl_ms && n->parent && n->parent->dir &&
 		         fs_now_age(n->parent->dir->listed_at) <= fs->list_ttl_ms);
 	}
@@ -808,6 +808,7 @@ int fs_new(const struct fs_config *config, struct session *session, struct http 
 	    str_dup(config->fuse_options, (char **)&c->fuse_options) < 0 ||
 	    str_dup(config->config_json, (char **)&c->config_json) < 0 ||
 	    pool_new("scifs-caller", c->callers, CALLERS_QUEUE, &fs->callers) < 0 ||
+	    pool_new("scifs-asker", c->callers, CALLERS_QUEUE, &fs->askers) < 0 ||
 	    pool_new("scifs-notify", 1, NOTIFY_QUEUE, &fs->notifier) < 0 ||
 	    pool_new("scifs-hash", 1, 4096, &fs->hasher) < 0 || documents_init(fs) < 0 || events_init(fs) < 0) {
 		fs_free(fs);
@@ -994,6 +995,7 @@ void fs_free(struct fs *fs)
 	if (fs->se)
 		fuse_session_unmount(fs->se);
 	pool_free(fs->callers);
+	pool_free(fs->askers);
 	pool_free(fs->hasher);
 	if (fs->root)
 		keep_write(fs, true);

@@ -138,7 +138,8 @@ struct fs {
 	struct list unkept;             /* (L) struct dir: what keep_write() will write down */
 	uint64_t generation;            /* (L) */
 	unsigned attr_ttl_ms, list_ttl_ms;
-	struct thread_pool *callers;
+	struct thread_pool *callers;    /* parked requests: what waits there for news waits briefly when something is known */
+	struct thread_pool *askers;     /* questions to the server that nobody's thread waits for: refreshes, listings, fills */
 	struct thread_pool *notifier;   /* one thread: the only sender of kernel notifications */
 	struct thread_pool *hasher;     /* one thread: whole-read verification */
 	struct documents *documents;
@@ -152,6 +153,8 @@ struct fs {
 	pthread_t housekeeper;
 	bool housekeeping;              /* (L) */
 	pthread_cond_t house_wake;      /* with lock */
+	_Atomic bool quiet;             /* a soft wait ended without an answer, and none has come since */
+	_Atomic unsigned asking;        /* refreshes and listings under way at the askers */
 	_Atomic unsigned aheads;        /* undecided children being asked about ahead of time */
 	_Atomic bool greeted;           /* the answer to the kernel's INIT was written */
 };
@@ -194,7 +197,6 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 int dir_walk(struct fs *fs, const char *path, struct node **ret);
 /* Drop what is believed of this directory (and of its children's attributes): the next look asks the server. Tells the kernel. */
 void dir_drop(struct fs *fs, struct node *dir);
-bool fs_error_is_unreachable(int err);          /* -errno: says nothing about the thing, only about the way to it */
 
 /* ---- keep.c: listings over a restart ---- */
 /* Origin, identity, view and names: equal ones show equal trees. malloc'ed. */
@@ -252,6 +254,11 @@ void op_reply_attr(struct op *op, struct node *n);      /* frees op */
 void op_reply_buf(struct op *op, const void *p, size_t n);      /* frees op */
 void op_reply_xattr(struct op *op, const void *p, size_t n);    /* size 0 asks: replies length or ERANGE; frees op */
 void fs_entry_locked(struct fs *fs, struct node *n, struct fuse_entry_param *ret);
+/* How much longer something known waits for news that were asked for at `since`; what is known answers then. Once a wait was
+ * in vain the next ones are short, until the server answers anything. */
+unsigned fs_soft_wait(struct fs *fs, uint64_t since);
+/* The server says nothing and enough questions are under way: one more would only wait behind them. Never blocks. */
+bool fs_is_quiet(struct fs *fs);
 unsigned fs_now_age(uint64_t at);                       /* ms since; UINT_MAX for 0, which is never */
 void fs_wait_until(struct timespec *ret, unsigned ms);  /* that long from now on the monotonic clock */
 

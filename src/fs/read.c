@@ -227,7 +227,7 @@ static void fetch_go(struct fetch *x)
 		if (x->plan.kind == PLAN_REQUEST)
 			r = fetch_submit(x);
 		else
-			r = pool_add(x->fs->callers, fill_run, x);
+			r = pool_add(x->fs->askers, fill_run, x);
 	}
 	if (r < 0)
 		fetch_done(x, r);
@@ -278,7 +278,7 @@ static void fetch_start(struct handle *h, struct fs *fs, struct cache_fetch *cla
 	}
 	if (!check)
 		fetch_go(x);
-	else if (pool_add(fs->callers, check_run, x) < 0)
+	else if (pool_add(fs->askers, check_run, x) < 0)
 		fetch_done(x, -EAGAIN);
 }
 

@@ -12,6 +12,8 @@ int girder_prepare_read(struct session *s, const struct object *o, struct read_p
 
 	if (!file)
 		return -EIO;
+	if (girder_unverified(g))
+		return -EHOSTDOWN;      /* without a login yet; fs looks at the thing first, which makes one */
 	if (str_starts(file, "link-"))
 		file += strlen("link-");
 	/* A link, or a file in an S3 store, answers with a redirect; it is followed without the token. */

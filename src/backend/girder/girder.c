@@ -30,6 +30,15 @@ struct secret *girder_token(struct girder *g)
 	return t;
 }
 
+bool girder_unverified(struct girder *g)
+{
+	bool is;
+
+	WITH_LOCK(&g->lock)
+		is = g->unverified;
+	return is;
+}
+
 /* ---- logging in ---- */
 
 static int take_token(struct girder *g, const struct json *answer)
@@ -152,7 +161,7 @@ static int login(struct girder *g)
 
 /* ---- requests ---- */
 
-static int get(struct girder *g, struct buf *ret, const char *path)
+static int ask(struct girder *g, struct buf *ret, const char *path)
 {
 	_cleanup_free_ char *url = NULL;
 	int r = str_fmt(&url, "%s/%s", g->api, path);
@@ -192,6 +201,64 @@ static int get(struct girder *g, struct buf *ret, const char *path)
 }
 
 #define GIRDER_ANSWER_MAX (128u << 20)
+
+/* Who we are to the server: "user/5f0c...", "anonymous". */
+static int who_am_i(struct girder *g, char **ret)
+{
+	_cleanup_(json_freep) struct json *j = NULL;
+	_cleanup_buf_ struct buf b = BUF_MAX(1u << 20);
+	const char *id = NULL;
+	int r = ask(g, &b, "user/me");
+
+	if (r == 0)
+		r = json_parse(buf_str(&b), b.len, &j);
+	if (r == -EBADMSG)
+		backend_note_fault(0, NULL, json_error(), "user/me");
+	if (r < 0)
+		return r;
+	if (json_is_null(j))
+		return str_dup("anonymous", ret);
+	r = json_str(j, "_id", &id);
+	return r < 0 ? r : str_fmt(ret, "user/%s", id);
+}
+
+/* A session that came up without the server logs in before its first request; what is kept of one person is not shown to
+ * another. */
+static int verify(struct girder *g)
+{
+	_cleanup_free_ char *now = NULL;
+	bool unverified, have_token;
+	int r = 0;
+
+	WITH_LOCK(&g->lock) {
+		unverified = g->unverified;
+		have_token = g->token;
+	}
+	if (!unverified)
+		return 0;
+	if (!have_token)
+		r = login(g);
+	if (r == -ENOKEY)
+		r = 0;          /* anonymous */
+	if (r == 0)
+		r = who_am_i(g, &now);
+	if (r < 0)
+		return r;
+	if (strcmp(now, g->session.identity) != 0) {
+		backend_note_fault(401, NULL, "the server does not know the login that this was mounted with: mount it again", NULL);
+		return -EACCES;
+	}
+	WITH_LOCK(&g->lock)
+		g->unverified = false;
+	return 0;
+}
+
+static int get(struct girder *g, struct buf *ret, const char *path)
+{
+	int r = verify(g);
+
+	return r < 0 ? r : ask(g, ret, path);
+}
 
 int girder_get(struct girder *g, struct buf *ret, const char *format, ...)
 {
@@ -249,8 +316,8 @@ static int try_api(struct http *http, const char *api, unsigned timeout_ms, char
 		return r;
 	q.url = url;
 	r = http_call(http, &q, &reply);
-	if (r < 0 && !reply.status)
-		(void)str_dup(reply.message, words);
+	if (r < 0 && (!reply.status || reply.status >= 500))
+		(void)str_dup(reply.message, words);    /* nobody there, or a proxy without a server */
 	else if (r < 0)
 		r = 0;          /* an answer, but not Girder's */
 	else
@@ -320,20 +387,6 @@ static int girder_probe(struct http *http, const char *url, const char *path)
 	return r;
 }
 
-static int who_am_i(struct girder *g, char **ret)
-{
-	_cleanup_(json_freep) struct json *j = NULL;
-	const char *id = NULL;
-	int r = girder_get_json(g, &j, "user/me");
-
-	if (r < 0)
-		return r;
-	if (json_is_null(j))
-		return str_dup("anonymous", ret);
-	r = json_str(j, "_id", &id);
-	return r < 0 ? r : str_fmt(ret, "user/%s", id);
-}
-
 static int set_items(struct girder *g, const struct login *who)
 {
 	static const char *const names[] = {"auto", "dir", "file", "assume-single"};
@@ -342,7 +395,7 @@ static int set_items(struct girder *g, const struct login *who)
 	for (int i = 0; v && i < 4; i++)
 		if (strcmp(v, names[i]) == 0)
 			g->items = (enum items)i;
-	return 0;
+	return str_fmt(&g->session.view, "items=%s", names[g->items]);
 }
 
 static int describe(struct girder *g, const char *source_api)
@@ -361,11 +414,78 @@ static int describe(struct girder *g, const char *source_api)
 	return r;
 }
 
+/* What come_up() needs. */
+static int keep(struct girder *g)
+{
+	_cleanup_buf_ struct buf b = BUF_MAX(1u << 20);
+	int r = buf_adds(&b, "{\"api\": ");
+
+	if (r == 0)
+		r = json_write_str(&b, g->api);
+	if (r == 0)
+		r = buf_adds(&b, ", \"identity\": ");
+	if (r == 0)
+		r = json_write_str(&b, g->session.identity);
+	if (r == 0)
+		r = buf_adds(&b, ", \"server\": ");
+	if (r == 0)
+		r = json_write_str(&b, g->session.server_json);
+	if (r == 0)
+		r = buf_adds(&b, ", \"root\": {");
+	if (r == 0)
+		r = object_write_json(&g->root, &b);
+	if (r == 0)
+		r = buf_adds(&b, "}}");
+	if (r == 0)
+		g->session.kept = buf_take(&b);
+	return r;
+}
+
+/* From what was kept, without a request. Its API must be of the origin that was asked for: a secret goes nowhere else. */
+static int come_up(struct girder *g, const char *kept)
+{
+	_cleanup_(json_freep) struct json *j = NULL;
+	_cleanup_free_ char *origin = NULL;
+	const char *api = NULL, *identity = NULL, *server = NULL;
+	int r = json_parse(kept, strlen(kept), &j);
+
+	if (r == 0)
+		r = json_str(j, "api", &api);
+	if (r == 0)
+		r = http_origin(api, &origin);
+	if (r == 0 && (!str_eq(origin, g->session.origin) || !str_ends(api, "/api/v1")))
+		r = -EBADMSG;
+	if (r == 0)
+		r = json_str(j, "identity", &identity);
+	if (r == 0)
+		r = json_str(j, "server", &server);
+	if (r == 0)
+		r = object_read_json(json_get(j, "root"), &g->root);
+	if (r == 0 && (str_dup(api, &g->api) < 0 || str_dup(identity, &g->session.identity) < 0 ||
+	               str_dup(server, &g->session.server_json) < 0))
+		r = -ENOMEM;
+	g->unverified = true;
+	return r;
+}
+
+static int set_api(struct girder *g)
+{
+	_cleanup_free_ char *probe = NULL;
+	int r = str_fmt(&probe, "%s/system/version", g->api);
+
+	if (r == 0)
+		r = http_set_probe(g->session.http, probe);
+	if (r == 0)
+		r = str_fmt(&g->web, "%.*s", (int)(strlen(g->api) - strlen("/api/v1")), g->api);
+	return r;
+}
+
 static int girder_open(const struct login *who, struct http *http, struct session **ret, char **why)
 {
 	struct girder *g = calloc(1, sizeof(*g));
-	_cleanup_free_ char *probe = NULL, *subtree = NULL, *words = NULL;
+	_cleanup_free_ char *subtree = NULL, *words = NULL;
 	size_t used = 0;
+	unsigned timeout_ms;
 	int r;
 
 	if (!g)
@@ -374,6 +494,9 @@ static int girder_open(const struct login *who, struct http *http, struct sessio
 	g->session.backend = &backend_girder;
 	g->session.policy = backend_girder.policy;
 	backend_override(&g->session.policy, who->override);
+	timeout_ms = g->session.policy.timeout_ms;
+	if (who->patience_ms && who->patience_ms < timeout_ms)
+		g->session.policy.timeout_ms = who->patience_ms;
 	g->session.http = http;
 	g->token = secret_ref(who->token);
 	g->api_key = secret_ref(who->api_key);
@@ -383,6 +506,12 @@ static int girder_open(const struct login *who, struct http *http, struct sessio
 		r = str_dup(who->user, &g->user);
 	if (r == 0)
 		r = set_items(g, who);
+	if (r == 0 && who->kept) {
+		r = come_up(g, who->kept);
+		if (r == 0)
+			r = set_api(g);
+		goto end;
+	}
 	if (r == 0) {
 		r = find_api(http, who->url, who->path, who->api, g->session.policy.timeout_ms, &g->api, &used, &words);
 		if (r == 0) {
@@ -395,10 +524,8 @@ static int girder_open(const struct login *who, struct http *http, struct sessio
 			r = 0;
 		}
 	}
-	if (r == 0 && (str_fmt(&probe, "%s/system/version", g->api) < 0 || http_set_probe(http, probe) < 0))
-		r = -ENOMEM;
 	if (r == 0)
-		r = str_fmt(&g->web, "%.*s", (int)(strlen(g->api) - strlen("/api/v1")), g->api);
+		r = set_api(g);
 	if (r == 0 && !g->token) {
 		r = login(g);
 		if (r == -ENOKEY)
@@ -433,10 +560,14 @@ static int girder_open(const struct login *who, struct http *http, struct sessio
 			(void)str_fmt(why, "%s: there is no /%s%s", who->url, subtree ? subtree : "",
 			              strcmp(g->session.identity, "anonymous") == 0 ? " for somebody who is not logged in" : " that you may read");
 	}
+	if (r == 0)
+		r = keep(g);
+end:
 	if (r < 0) {
 		girder_close(&g->session);
 		return r;
 	}
+	g->session.policy.timeout_ms = timeout_ms;
 	*ret = &g->session;
 	return 0;
 }
@@ -454,6 +585,8 @@ static void girder_close(struct session *s)
 	free(g->web);
 	free(g->session.origin);
 	free(g->session.identity);
+	free(g->session.view);
+	free(g->session.kept);
 	free(g->session.server_json);
 	pthread_mutex_destroy(&g->lock);
 	free(g);
@@ -471,9 +604,13 @@ static int girder_work(struct session *s, unsigned *ret_next_s)
 	time_t ends, today = clock_wall().tv_sec;
 	int r;
 
-	*ret_next_s = CHECK_LOGIN_S;
-	WITH_LOCK(&g->lock)
+	WITH_LOCK(&g->lock) {
 		ends = g->token_ends;
+		*ret_next_s = g->unverified ? 5 : CHECK_LOGIN_S;
+	}
+	r = verify(g);
+	if (r < 0)
+		return r;
 	if (ends && ends - today < RENEW_BEFORE_S) {
 		r = login(g);
 		if (r < 0 && r != -ENOKEY)

@@ -22,6 +22,7 @@ struct girder {
 	struct secret *token;           /* NULL: anonymous */
 	struct secret *api_key, *password;
 	char *user;
+	bool unverified;                /* it came up without the server: who is logged in is believed, not known */
 	time_t token_ends;              /* 0: not said */
 	unsigned login_serial;          /* goes up with each login, so that ten failed calls make one */
 };
@@ -36,6 +37,7 @@ static inline struct girder *girder_of(struct session *s)
 int girder_get(struct girder *g, struct buf *ret, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The same, parsed. */
 int girder_get_json(struct girder *g, struct json **ret, const char *format, ...) __attribute__((format(printf, 3, 4)));
+bool girder_unverified(struct girder *g);               /* nothing may be asked before the login was looked at: girder_get does it */
 struct secret *girder_token(struct girder *g);          /* a reference, or NULL */
 int girder_encode(const char *s, char **ret);           /* for a query's value */
 
