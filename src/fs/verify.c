@@ -122,12 +122,14 @@ static bool hand_over(struct verify *v, const struct piece *from)
 	*p = *from;
 	p->v = v;
 	atomic_fetch_add(&v->refs, 1);
+	/* Before: once it is handed over the piece is gone, and perhaps the reader with v. */
+	v->next = from->offset + from->n;
 	if (pool_add(v->fs->hasher, hash_run, p) < 0) {
 		atomic_fetch_sub(&v->refs, 1);
+		v->next = from->offset;
 		free(p);
 		return false;
 	}
-	v->next = p->offset + p->n;
 	return true;
 }
 
@@ -161,7 +163,8 @@ bool verify_feed(struct verify *v, struct cache_file *f, uint64_t offset, size_t
 {
 	struct piece p = {.offset = offset, .n = n};
 
-	v->file = f;
+	if (!v->file)           /* once: the hasher reads it */
+		v->file = f;
 	if (v->given_up || offset < v->next)
 		return false;
 	if (offset == v->next && offset + n == v->size) {
