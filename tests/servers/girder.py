@@ -187,8 +187,9 @@ class Girder:
         self.start()
 
     def stop(self):
-        self._end(self.server)
-        self._end(self.database)
+        how = signal.SIGKILL if self.own_folder else signal.SIGTERM     # what is thrown away need not be tidied
+        self._end(self.server, how)
+        self._end(self.database, how)
         self.server = self.database = None
         if self.own_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
