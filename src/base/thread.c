@@ -149,17 +149,28 @@ size_t pool_waiting(struct thread_pool *p)
 	return n;
 }
 
-void pool_free(struct thread_pool *p)
+void pool_stop(struct thread_pool *p)
 {
+	unsigned n = 0;
+
 	if (!p)
 		return;
 	WITH_LOCK(&p->lock) {
+		if (!p->stopping)
+			n = p->n;
 		p->stopping = true;
 		pthread_cond_broadcast(&p->work);
 	}
 	/* No thread is made once `stopping` stands, so n does not move any more. */
-	for (unsigned i = 0; i < p->n; i++)
+	for (unsigned i = 0; i < n; i++)
 		pthread_join(p->threads[i], NULL);
+}
+
+void pool_free(struct thread_pool *p)
+{
+	if (!p)
+		return;
+	pool_stop(p);
 	pthread_cond_destroy(&p->work);
 	pthread_mutex_destroy(&p->lock);
 	free(p->threads);

@@ -13,8 +13,9 @@ int pool_new(const char *name, unsigned threads, size_t queue_max, struct thread
  * full, or no thread can be made; -ESHUTDOWN: the pool is being freed. */
 int pool_add(struct thread_pool *p, void (*fn)(void *arg), void *arg);
 size_t pool_waiting(struct thread_pool *p);
-/* Wait for everything that was added, then end. Nothing may be added meanwhile but by the pool's own work, which gets
- * -ESHUTDOWN. Blocks. NULL is fine. */
+/* Wait for everything that was added, then end the threads; what is added from now on gets -ESHUTDOWN. Blocks. NULL is fine. */
+void pool_stop(struct thread_pool *p);
+/* pool_stop(), then free: nobody may add any more. NULL is fine. */
 void pool_free(struct thread_pool *p);
 /* No signal is delivered to this thread. */
 void thread_block_signals(void);

@@ -15,6 +15,7 @@ static struct handle *handle_new(struct node *n)
 	if (!h)
 		return NULL;
 	atomic_init(&h->refs, 1);
+	list_init(&h->link);
 	pthread_mutex_init(&h->lock, NULL);
 	list_init(&h->fetches);
 	h->node = node_ref(n);
@@ -48,14 +49,29 @@ void handle_unref(struct handle *h)
 
 void file_release(struct fs *fs, struct handle *h)
 {
-	WITH_LOCK(&fs->lock)
+	WITH_LOCK(&fs->lock) {
+		list_remove(&h->link);
 		if (h->node->opens)
 			h->node->opens--;
+	}
 	if (!h->is_dir && !h->is_control) {
 		atomic_fetch_sub(&fs->readers, 1);
 		read_release(h);
 	}
 	handle_unref(h);
+}
+
+void file_release_all(struct fs *fs)
+{
+	for (;;) {
+		struct handle *h;
+
+		WITH_LOCK(&fs->lock)
+			h = list_first(&fs->handles, struct handle, link);
+		if (!h)
+			return;
+		file_release(fs, h);
+	}
 }
 
 int file_cache_key(struct fs *fs, const struct object *o, char **ret)
@@ -71,8 +87,10 @@ static void reply_open(struct op *op, struct handle *h)
 {
 	struct fs *fs = op->fs;
 
-	WITH_LOCK(&fs->lock)
+	WITH_LOCK(&fs->lock) {
 		h->node->opens++;
+		list_append(&fs->handles, &h->link);
+	}
 	op->fi.fh = (uintptr_t)h;
 	if (!op_claim(op)) {
 		file_release(fs, h);

@@ -45,7 +45,7 @@ int fs_new(const struct fs_config *config, struct session *session, struct http 
 int fs_check(struct fs *fs, char **why);
 /* Mount it. -errno with *why: no /dev/fuse, no right to mount, mount point in use ... */
 int fs_mount(struct fs *fs, char **why);
-/* Serve until unmounted or fs_stop(). Blocks. 0, or -errno of the FUSE session. */
+/* Serve until unmounted or fs_stop(), then end what is under way at http (http_stop). Blocks. 0, or -errno of the FUSE session. */
 int fs_run(struct fs *fs);
 /* Does this -errno say nothing about a thing, only about the way to it? Then what is known of the thing stands. Pure. */
 bool fs_error_is_unreachable(int err);

@@ -40,6 +40,7 @@ int node_table_init(struct fs *fs)
 		return -ENOMEM;
 	}
 	list_init(&fs->unkept);
+	list_init(&fs->handles);
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

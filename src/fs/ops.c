@@ -971,6 +971,9 @@ int fs_run(struct fs *fs)
 	if (pthread_create(&fs->housekeeper, NULL, house, fs) != 0)
 		fs->housekeeping = false;
 	r = fuse_session_loop_mt(fs->se, &loop);
+	/* Nobody is left to answer: whoever still waits for a server, waits no longer. */
+	if (fs->http)
+		http_stop(fs->http);
 	if (fs->housekeeping) {
 		WITH_LOCK(&fs->lock) {
 			fs->housekeeping = false;
@@ -994,12 +997,20 @@ void fs_free(struct fs *fs)
 		return;
 	if (fs->se)
 		fuse_session_unmount(fs->se);
+	if (fs->http)
+		http_stop(fs->http);    /* no transfer may end in what is freed here */
+	/* They hand work to each other: all of them stop before any is freed. */
+	pool_stop(fs->callers);
+	pool_stop(fs->askers);
+	pool_stop(fs->hasher);
+	if (fs->root) {
+		file_release_all(fs);
+		keep_write(fs, true);
+	}
+	fs->mounted = false;
 	pool_free(fs->callers);
 	pool_free(fs->askers);
 	pool_free(fs->hasher);
-	if (fs->root)
-		keep_write(fs, true);
-	fs->mounted = false;
 	pool_free(fs->notifier);
 	events_done(fs);
 	documents_done(fs);

@@ -103,6 +103,7 @@ struct node {
 struct verify;          /* verify.c */
 
 struct handle {
+	struct list link;               /* (L) in fs->handles while it is open */
 	struct node *node;              /* reference */
 	struct cache_file *file;        /* of an open file; NULL for size 0 */
 	struct object object;           /* as it was at open: the version is pinned */
@@ -135,6 +136,7 @@ struct fs {
 	struct map64 *replaced;         /* (L) nodes that left by_ino and live on: themselves -> themselves */
 	struct node *root;
 	char *space;                    /* keep_space(): under which listings and documents are kept over a restart */
+	struct list handles;            /* (L) open ones: the kernel releases none when it is cut off */
 	struct list unkept;             /* (L) struct dir: what keep_write() will write down */
 	uint64_t generation;            /* (L) */
 	unsigned attr_ttl_ms, list_ttl_ms;
@@ -327,5 +329,6 @@ int file_cache_key(struct fs *fs, const struct object *o, char **ret);
 void file_open(struct op *op);          /* on a FUSE worker: never blocks; answers op now or later */
 void file_opendir(struct op *op);
 void file_release(struct fs *fs, struct handle *h);
+void file_release_all(struct fs *fs);   /* at the end, when nobody reads any more */
 
 #endif

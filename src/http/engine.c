@@ -814,16 +814,28 @@ int http_new(const struct http_config *config, struct http **ret)
 	return 0;
 }
 
+void http_stop(struct http *h)
+{
+	bool join = false;
+
+	if (!h || !h->has_thread)
+		return;
+	WITH_LOCK(&h->lock) {
+		join = !h->stopping;
+		h->stopping = true;
+	}
+	if (!join)
+		return;
+	curl_multi_wakeup(h->multi);
+	pthread_join(h->thread, NULL);
+	h->has_thread = false;
+}
+
 void http_free(struct http *h)
 {
 	if (!h)
 		return;
-	if (h->has_thread) {
-		WITH_LOCK(&h->lock)
-			h->stopping = true;
-		curl_multi_wakeup(h->multi);
-		pthread_join(h->thread, NULL);
-	}
+	http_stop(h);
 	redirects_free(h);
 	hosts_free(h);
 	map64_free(h->live);

@@ -85,7 +85,10 @@ struct http_reply {
 
 /* Start the engine. Any thread. 0, -ENOMEM, -EAGAIN (no thread). */
 int http_new(const struct http_config *config, struct http **ret);
-/* Cancel everything (on_done comes with -ECANCELED), stop the thread, free. Blocks until the thread ended. Not from a callback. NULL is fine. */
+/* Cancel everything (on_done comes with -ECANCELED) and stop the thread: no callback runs when this returns, and what is
+ * submitted from now on is -ESHUTDOWN. Blocks until the thread ended. Not from a callback. NULL is fine. */
+void http_stop(struct http *h);
+/* http_stop(), then free. NULL is fine. */
 void http_free(struct http *h);
 
 /* Queue a transfer. Any thread, never blocks. On success *ret (may be NULL) is valid until on_done returned: who keeps
