@@ -798,6 +798,7 @@ int http_new(const struct http_config *config, struct http **ret)
 	init_members(h);
 	h->config = *config;
 	h->config.ca_file = h->config.proxy = NULL;
+	memset(h->config.headers, 0, sizeof(h->config.headers));
 	fill_defaults(&h->config);
 	if (!h->hosts || !h->redirects || !h->live || !h->multi || str_dup(config->ca_file, &h->ca_file) < 0 ||
 	    str_dup(config->proxy, &h->proxy) < 0 ||
@@ -805,6 +806,11 @@ int http_new(const struct http_config *config, struct http **ret)
 		return -ENOMEM;
 	h->config.ca_file = h->ca_file;
 	h->config.proxy = h->proxy;
+	for (size_t i = 0; i < HTTP_OWN_HEADERS_MAX && config->headers[i].name; i++) {
+		if (str_dup(config->headers[i].name, (char **)&h->config.headers[i].name) < 0)
+			return -ENOMEM;
+		h->config.headers[i].value = secret_ref(config->headers[i].value);
+	}
 	curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS);
 	curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
 	r = start_thread(h);
@@ -844,6 +850,10 @@ void http_free(struct http *h)
 	pthread_cond_destroy(&h->call_cond);
 	pthread_mutex_destroy(&h->call_lock);
 	pthread_mutex_destroy(&h->lock);
+	for (size_t i = 0; i < HTTP_OWN_HEADERS_MAX; i++) {
+		free((char *)h->config.headers[i].name);
+		secret_unref(h->config.headers[i].value);
+	}
 	free(h->ca_file);
 	free(h->proxy);
 	free(h->user_agent);

@@ -21,6 +21,13 @@ struct http_reply;
 /* Who goes first when connections are scarce, in this order. */
 enum http_priority { HTTP_READ, HTTP_META, HTTP_PREFETCH, HTTP_UPLOAD };
 
+/* A header of the user's own. Like any secret it goes to its own origin only, on whatever request leads there. */
+struct http_own_header {
+	const char *name;
+	struct secret *value;
+};
+#define HTTP_OWN_HEADERS_MAX 16
+
 /* All times in milliseconds; 0 means the default in brackets. Strings are copied. */
 struct http_config {
 	unsigned connect_ms;        /* to a usable connection [5000] */
@@ -35,6 +42,7 @@ struct http_config {
 	bool insecure;              /* do not verify TLS certificates */
 	const char *ca_file;        /* NULL: curl's and OpenSSL's own */
 	const char *proxy;          /* NULL: curl's own environment variables */
+	struct http_own_header headers[HTTP_OWN_HEADERS_MAX];   /* up to the first without a name; values referenced inside */
 };
 
 /* A request. The caller fills it (zeroed first); http_submit and http_call copy what they need before they return,

@@ -23,28 +23,33 @@ static int add(struct curl_slist **list, const char *line)
 	return 0;
 }
 
-static int add_auth(struct http_transfer *t)
+static int add_secret(struct http_transfer *t, const char *origin, const char *name, const char *prefix, const struct secret *secret)
 {
-	_cleanup_free_ char *origin = NULL;
-	const char *text;
+	/* NULL on a hop to another origin: nothing of ours goes there. */
+	const char *text = secret_text(secret, origin);
 	char *line;
 	int r;
 
-	if (!t->auth || !t->auth_header)
-		return 0;
-	r = http_origin(t->at, &origin);
-	if (r < 0)
-		return r;
-	/* NULL on a hop to another origin: nothing of ours goes there. */
-	text = secret_text(t->auth, origin);
 	if (!text)
 		return 0;
-	r = str_fmt(&line, "%s: %s%s", t->auth_header, t->auth_prefix ? t->auth_prefix : "", text);
+	r = str_fmt(&line, "%s: %s%s", name, prefix ? prefix : "", text);
 	if (r < 0)
 		return r;
 	r = add(&t->slist, line);
 	explicit_bzero(line, strlen(line));
 	free(line);
+	return r;
+}
+
+static int add_secrets(struct http_transfer *t, const struct http_config *c)
+{
+	_cleanup_free_ char *origin = NULL;
+	int r = http_origin(t->at, &origin);
+
+	if (r == 0 && t->auth && t->auth_header)
+		r = add_secret(t, origin, t->auth_header, t->auth_prefix, t->auth);
+	for (const struct http_own_header *o = c->headers; r == 0 && o < c->headers + HTTP_OWN_HEADERS_MAX && o->name; o++)
+		r = add_secret(t, origin, o->name, NULL, o->value);
 	return r;
 }
 
@@ -174,7 +179,7 @@ int request_make_easy(struct http_transfer *t, const struct http_config *c, cons
 		r = add(&t->slist, "Content-Type:");
 	}
 	if (r == 0)
-		r = add_auth(t);
+		r = add_secrets(t, c);
 	curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->slist);
 	if (r < 0)
 		request_drop_easy(t);

@@ -317,6 +317,34 @@ static void test_a_redirect_never_carries_the_secret(void **state)
 	server_free(other);
 }
 
+static void test_a_header_of_the_users_own_stays_at_its_origin(void **state)
+{
+	struct http_config config = quick;
+	_cleanup_got_ struct got *g = got_new();
+	struct http_request q;
+	struct secret *value;
+	struct world w;
+	struct asked a;
+
+	/* The origin must be known before the engine starts: the server comes first. */
+	w.s = server_new(redirecting);
+	assert_int_equal(secret_new(w.s->url, "for-us-alone", &value), 0);
+	config.headers[0] = (struct http_own_header){"X-Gate", value};
+	assert_int_equal(http_new(&config, &w.h), 0);
+	secret_unref(value);
+	other = server_new(good);
+	q = part(url_of(&w, "/away"), 10, 19);
+	fetch(&w, &q, g);
+	assert_bytes(g, 10, 10);
+	a = server_log(w.s, 0);
+	assert_string_equal(asked_header(&a, "X-Gate"), "for-us-alone");
+	a = server_log(other, 0);
+	assert_string_equal(asked_header(&a, "Range"), "bytes=10-19");
+	assert_null(strstr(a.head, "for-us"));
+	world_done(&w);
+	server_free(other);
+}
+
 static void test_bad_redirects(void **state)
 {
 	static const struct {
@@ -945,6 +973,7 @@ int main(void)
 		cmocka_unit_test(test_a_body_that_never_comes_whole_is_an_error),
 		cmocka_unit_test(test_the_whole_has_the_length_it_should),
 		cmocka_unit_test(test_a_redirect_never_carries_the_secret),
+		cmocka_unit_test(test_a_header_of_the_users_own_stays_at_its_origin),
 		cmocka_unit_test(test_bad_redirects),
 		cmocka_unit_test(test_a_redirect_is_remembered_until_it_fails),
 		cmocka_unit_test(test_read_survives_a_dropped_connection),
