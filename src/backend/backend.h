@@ -133,13 +133,13 @@ struct login {
 	const char *kept;               /* session->kept of an earlier session: come up from it and ask nobody; NULL: ask */
 };
 
-/* One row of the option table; conf has those of the core. */
-enum option_type { OPTION_STRING, OPTION_BOOL, OPTION_SIZE, OPTION_DURATION, OPTION_UINT, OPTION_CHOICE, OPTION_FILE };
+/* One row of the option table; conf has those of the core. OPTION_SECRET: files and environment only, never shown. */
+enum option_type { OPTION_STRING, OPTION_BOOL, OPTION_SIZE, OPTION_DURATION, OPTION_UINT, OPTION_CHOICE, OPTION_FILE, OPTION_SECRET };
 struct option {
 	const char *name;
 	enum option_type type;
 	const char *fallback;           /* the default, as a user would write it; NULL: none */
-	const char *choices;            /* OPTION_CHOICE: "auto|dir|file" */
+	const char *choices;            /* OPTION_CHOICE: "auto|dir|file"; OPTION_FILE: words that are no path */
 	const char *help;               /* one line for --help and the manual */
 };
 

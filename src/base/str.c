@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -292,6 +293,35 @@ size_t str_utf8_char(const char *s, size_t n)
 	if ((len == 3 && c < 0x800) || (len == 4 && (c < 0x10000 || c > 0x10ffff)) || (c >= 0xd800 && c < 0xe000))
 		return 0;
 	return len;
+}
+
+#define DISTANCE_MAX 64
+
+unsigned str_distance(const char *a, const char *b)
+{
+	size_t n = strlen(b);
+	unsigned row[DISTANCE_MAX];
+
+	if (n >= DISTANCE_MAX || strlen(a) >= DISTANCE_MAX)
+		return UINT_MAX;
+	for (size_t i = 0; i <= n; i++)
+		row[i] = (unsigned)i;
+	for (size_t k = 1; a[k - 1]; k++) {
+		unsigned diagonal = row[0];
+
+		row[0] = (unsigned)k;
+		for (size_t i = 1; i <= n; i++) {
+			unsigned best = diagonal + (a[k - 1] != b[i - 1]);
+
+			diagonal = row[i];
+			if (row[i] + 1 < best)
+				best = row[i] + 1;
+			if (row[i - 1] + 1 < best)
+				best = row[i - 1] + 1;
+			row[i] = best;
+		}
+	}
+	return row[n];
 }
 
 bool str_utf8_valid(const char *s, size_t n)

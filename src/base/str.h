@@ -32,6 +32,9 @@ int str_parse_bool(const char *s, bool *ret);           /* yes no true false on 
 #define STR_SIZE_MAX 24
 const char *str_format_size(uint64_t n, char ret[STR_SIZE_MAX]);        /* "1.5 MiB" */
 
+/* How many single letters apart two words are (Levenshtein), for "did you mean"; UINT_MAX when one has 64 bytes or more. */
+unsigned str_distance(const char *a, const char *b);
+
 bool str_utf8_valid(const char *s, size_t n);
 /* Length of the longest prefix of at most max bytes that ends at a character's border. */
 size_t str_utf8_cut(const char *s, size_t max);

@@ -1,18 +1,16 @@
 /* mount.c - scifs mount: from words to a mount, in the background unless told otherwise.
  *
  * The parent forks before anything has a thread, waits for one line from the child over a pipe and leaves with what it says:
- * nothing is mounted that did not list its root, and a failure reaches the shell. The child then lets go of the terminal.
+ * nothing is mounted that did not list its root, and a failure reaches the shell. The child then lets go of the terminal;
+ * until then Ctrl-C, and whatever ends the parent, ends it too.
  */
 #include <errno.h>
-#include <dirent.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -28,6 +26,7 @@
 #include "cache/cache.h"
 #include "cli/cli.h"
 #include "cli/limits.h"
+#include "cli/mountpoint.h"
 #include "conf/conf.h"
 #include "fs/fs.h"
 
@@ -47,10 +46,23 @@ struct mounting {
 };
 
 static struct fs *running;
+static volatile sig_atomic_t stopped;
 
 static void on_signal(int sig)
 {
-	fs_stop(running);
+	stopped = 1;
+	if (running)
+		fs_stop(running);
+}
+
+static void print_option(const struct option *o, const char *scheme)
+{
+	printf("  %-16s %s", o->name, o->help);
+	if (o->choices && o->type == OPTION_CHOICE)
+		printf(" (%s)", o->choices);
+	if (o->fallback)
+		printf(" [%s]", o->fallback);
+	printf(scheme ? " (%s only)\n" : "\n", scheme);
 }
 
 static void usage(void)
@@ -58,15 +70,16 @@ static void usage(void)
 	const struct option *o;
 	const char *scheme;
 
-	puts("scifs mount SOURCE DIR [-f] [-d] [-o option,...] [--option=value ...]\n"
-	     "  SOURCE  girder+https://host[/collection/NAME/...], https://host (probed), memory: (a sample, without a\n"
-	     "          server), or a profile of the configuration\n"
-	     "  -f      stay in the foreground          -d  the same, with the debug log\n"
-	     "Options:");
+	cli_help(&cmd_mount);
+	puts("\nOptions, as -o NAME=VALUE, --NAME=VALUE, SCIFS_NAME in the environment or NAME = VALUE in scifs.conf(5):");
 	for (size_t i = 0; (o = conf_option_at(i, &scheme)); i++)
-		printf("  %-16s %s%s%s%s%s%s%s\n", o->name, o->help, o->choices ? " (" : "", o->choices ? o->choices : "",
-		       o->choices ? ")" : "", o->fallback ? " [" : "", o->fallback ? o->fallback : "", o->fallback ? "]" : "");
-	puts("Credentials: SCIFS_TOKEN, SCIFS_API_KEY, SCIFS_USER with SCIFS_PASSWORD, or -o credentials=FILE (mode 0600).");
+		if (o->type != OPTION_SECRET)
+			print_option(o, scheme);
+	puts("\nNever on a command line, but in the file of -o credentials=FILE (mode 0600), a section of scifs.conf(5) or, but for header,\n"
+	     "as SCIFS_NAME in the environment:");
+	for (size_t i = 0; (o = conf_option_at(i, &scheme)); i++)
+		if (o->type == OPTION_SECRET)
+			print_option(o, scheme);
 }
 
 static int fail(int status, char *why, const char *otherwise)
@@ -114,7 +127,7 @@ static int parse(struct mounting *m, int argc, char **argv)
 			if (r < 0)
 				return fail(EXIT_USAGE, why, strerror(-r));
 		} else if (strncmp(a, "--", 2) == 0 && a[2]) {
-			_cleanup_free_ char *name = strdup(a + 2);
+			_cleanup_free_ char *name = strdup(a + 2), *where = NULL;
 			char *value = name ? strchr(name, '=') : NULL;
 
 			if (!name)
@@ -124,7 +137,10 @@ static int parse(struct mounting *m, int argc, char **argv)
 			for (char *p = name; *p; p++)
 				if (*p == '-')
 					*p = '_';
-			r = conf_set(m->conf, CONF_COMMAND, a, name, value, &why);
+			/* Only the name is told: the value may be a secret. */
+			r = str_fmt(&where, "--%s", name);
+			if (r == 0)
+				r = conf_set(m->conf, CONF_COMMAND, where, name, value, &why);
 			if (r < 0)
 				return fail(EXIT_USAGE, why, strerror(-r));
 		} else if (*a == '-' && a[1]) {
@@ -158,104 +174,15 @@ static int read_files(struct mounting *m)
 		r = conf_read_file(m->conf, CONF_SYSTEM, "/etc/scifs/scifs.conf", &m->source, &why);
 	if (r == 0)
 		r = backend_parse_source(m->source, &m->backend, &m->url, &m->path, &why);
+	if (r == 0 && !conf_bool(m->conf, "ro")) {
+		r = str_dup("ro=no: this release only reads", &why);
+		r = r < 0 ? r : -EINVAL;
+	}
+	if (r == 0 && conf_string(m->conf, "ca") && access(conf_string(m->conf, "ca"), R_OK) < 0) {
+		r = -errno;
+		(void)str_fmt(&why, "%s: the certificates of option ca cannot be read: %s", conf_string(m->conf, "ca"), strerror(-r));
+	}
 	return r < 0 ? fail(EXIT_USAGE, why, strerror(-r)) : EXIT_DONE;
-}
-
-/* ---- the mount point ---- */
-
-static bool has_entries(const char *dir)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-	bool some = false;
-
-	while (d && !some && (e = readdir(d)))
-		some = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
-	if (d)
-		closedir(d);
-	return some;
-}
-
-/* Is `dir` a mount point of ours, by the kernel's own list? 1 yes, 2 somebody else's mount, 0 none. */
-static int mounted_as(const char *dir)
-{
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	char *line = NULL, at[PATH_MAX], type[64];
-	size_t room = 0;
-	int found = 0;
-
-	while (f && getline(&line, &room, f) > 0) {
-		const char *dash = strstr(line, " - ");
-
-		if (sscanf(line, "%*s %*s %*s %*s %4095s", at) == 1 && strcmp(at, dir) == 0 && dash &&
-		    sscanf(dash, " - %63s", type) == 1)
-			found = strcmp(type, "fuse.scifs") == 0 ? 1 : 2;
-	}
-	free(line);
-	if (f)
-		fclose(f);
-	return found;
-}
-
-static int check_dir(struct mounting *m)
-{
-	struct stat st;
-	char *real;
-	int r;
-
-	if (str_starts(m->dir, "/dev/fd/"))
-		return EXIT_DONE;
-	if (*m->dir != '/') {
-		char cwd[PATH_MAX], *whole;
-
-		if (!getcwd(cwd, sizeof(cwd)) || str_fmt(&whole, "%s/%s", cwd, m->dir) < 0)
-			return fail(EXIT_MOUNT, NULL, "mount: the current directory cannot be told");
-		free(m->dir);
-		m->dir = whole;
-	}
-	if (stat(m->dir, &st) < 0) {
-		r = errno;
-		if (r == ENOTCONN && mounted_as(m->dir) == 1) {
-			/* What a killed scifs left behind: nothing answers there any more. */
-			log_info("%s: a dead mount is detached first", m->dir);
-			if (umount2(m->dir, MNT_DETACH) == 0 || stat(m->dir, &st) == 0)
-				return check_dir(m);
-			pid_t pid = fork();
-
-			if (pid == 0) {
-				execlp("fusermount3", "fusermount3", "-u", "-z", m->dir, (char *)NULL);
-				_exit(127);
-			}
-			if (pid > 0)
-				waitpid(pid, NULL, 0);
-			if (stat(m->dir, &st) == 0)
-				return check_dir(m);
-		}
-		cli_complain("%s: %s", m->dir, r == ENOENT ? "the mount point does not exist: mkdir it first" : strerror(r));
-		return EXIT_MOUNT;
-	}
-	if (!S_ISDIR(st.st_mode)) {
-		cli_complain("%s: the mount point is not a directory", m->dir);
-		return EXIT_MOUNT;
-	}
-	real = realpath(m->dir, NULL);
-	if (real) {
-		free(m->dir);
-		m->dir = real;
-	}
-	if (mounted_as(m->dir) == 1) {
-		cli_complain("%s: a scifs is mounted there already: scifs umount %s", m->dir, m->dir);
-		return EXIT_MOUNT;
-	}
-	if (has_entries(m->dir)) {
-		cli_complain("%s: the mount point is not empty", m->dir);
-		return EXIT_MOUNT;
-	}
-	if (access("/dev/fuse", F_OK) < 0) {
-		cli_complain("/dev/fuse is missing: modprobe fuse, or ask who runs this machine");
-		return EXIT_MOUNT;
-	}
-	return EXIT_DONE;
 }
 
 /* ---- logging in ---- */
@@ -340,11 +267,27 @@ static const struct backend *backend_called(const char *scheme)
 	return NULL;
 }
 
+/* An option of one kind of repository says nothing to another: who typed it meant something else. */
+static int check_own_options(const struct mounting *m, char **why)
+{
+	const struct option *o;
+	const char *scheme;
+
+	for (size_t i = 0; (o = conf_option_at(i, &scheme)); i++)
+		if (scheme && strcmp(scheme, m->backend->scheme) != 0 && conf_given_from(m->conf, o->name, CONF_COMMAND)) {
+			(void)str_fmt(why, "option %s is of %s: it says nothing to %s", o->name, scheme, m->source);
+			return -ENOPROTOOPT;
+		}
+	return 0;
+}
+
 /* Find out what answers there, and log in. */
 static int connect_now(struct mounting *m, const struct login *who, char **why)
 {
 	int r = m->backend ? 0 : backend_probe(m->http, m->url, m->path, &m->backend, why);
 
+	if (r == 0)
+		r = check_own_options(m, why);
 	return r < 0 ? r : m->backend->open(who, m->http, &m->session, why);
 }
 
@@ -406,6 +349,7 @@ static int log_in(struct mounting *m, struct credentials *k)
 		.deadline_ms = conf_ms(c, "timeout"),
 		.retry_ms = conf_ms(c, "retry_delay"),
 		.throttle_ms = conf_ms(c, "throttle_delay"),
+		.throttle_max_ms = conf_ms(c, "throttle_max"),
 		.probe_ms = conf_ms(c, "probe_interval"),
 		.connections_host = (unsigned)conf_size(c, "connections"),
 		.insecure = conf_bool(c, "insecure"),
@@ -417,16 +361,19 @@ static int log_in(struct mounting *m, struct credentials *k)
 		.streams_file = (unsigned)conf_size(c, "read_parallel"),
 		.attr_ttl_ms = conf_ms(c, "ttl"),
 		.list_ttl_ms = conf_ms(c, "list_ttl"),
-		.timeout_ms = conf_ms(c, "timeout"),
+		.timeout_ms = conf_given(c, "timeout") ? conf_ms(c, "timeout") : 0,    /* else a slow server's backend knows better */
+		.slow_ms = conf_ms(c, "slow_timeout"),
 	};
 	struct login who = {.url = m->url, .path = m->path, .api = conf_string(c, "api"), .token = k->token, .api_key = k->api_key,
 	                    .password = k->password, .user = k->user, .option = option_of, .config = c, .override = &override};
 	char *why = NULL;
-	int r = http_new(&hc, &m->http);
+	int r;
 
+	memcpy(hc.headers, k->headers, sizeof(hc.headers));
+	r = http_new(&hc, &m->http);
 	if (r == 0)
 		r = connect(m, &who, k, &why);
-	return r < 0 ? fail(EXIT_REACH, why, strerror(-r)) : EXIT_DONE;
+	return r < 0 ? fail(r == -ENOPROTOOPT ? EXIT_USAGE : EXIT_REACH, why, strerror(-r)) : EXIT_DONE;
 }
 
 /* ---- the mount ---- */
@@ -448,6 +395,16 @@ static int make_cache(struct mounting *m)
 	if (r == 0)
 		r = cache_new(&cc, &m->cache);
 	return r < 0 ? fail(EXIT_OTHER, NULL, strerror(-r)) : EXIT_DONE;
+}
+
+static void handle_signals(void)
+{
+	struct sigaction stop = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
+
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGHUP, &stop, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
 }
 
 static int build(struct mounting *m)
@@ -478,6 +435,9 @@ static int build(struct mounting *m)
 	r = fs_check(m->fs, &why);
 	if (r < 0)
 		return fail(EXIT_REACH, why, strerror(-r));
+	/* From here on a signal must not leave a mount behind. */
+	running = m->fs;
+	handle_signals();
 	r = fs_mount(m->fs, &why);
 	return r < 0 ? fail(EXIT_MOUNT, why, strerror(-r)) : EXIT_DONE;
 }
@@ -510,16 +470,6 @@ static void guard(void)
 	mallopt(M_TRIM_THRESHOLD, 1 << 20);
 }
 
-static void handle_signals(void)
-{
-	struct sigaction stop = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
-
-	sigaction(SIGTERM, &stop, NULL);
-	sigaction(SIGINT, &stop, NULL);
-	sigaction(SIGHUP, &stop, NULL);
-	sigaction(SIGPIPE, &ignore, NULL);
-}
-
 static int serve(struct mounting *m, struct credentials *k, int ready_fd)
 {
 	int status = make_cache(m), r;
@@ -533,13 +483,14 @@ static int serve(struct mounting *m, struct credentials *k, int ready_fd)
 		tear_down(m);
 		return status;
 	}
-	running = m->fs;
-	handle_signals();
 	log_info("%s is mounted on %s", m->source, m->dir);
 	if (ready_fd >= 0) {
 		int null = open("/dev/null", O_RDWR);
-		ssize_t n = write(ready_fd, "+", 1);
+		ssize_t n;
 
+		setsid();
+		prctl(PR_SET_PDEATHSIG, 0);
+		n = write(ready_fd, "+", 1);
 		(void)n;        /* a parent that is gone does not need it */
 		close(ready_fd);
 		if (null >= 0) {
@@ -552,6 +503,8 @@ static int serve(struct mounting *m, struct credentials *k, int ready_fd)
 		if (chdir("/") < 0)
 			log_debug("cannot leave the current directory");
 	}
+	if (stopped)
+		fs_stop(m->fs);
 	r = fs_run(m->fs);
 	log_info("%s is unmounted from %s", m->source, m->dir);
 	tear_down(m);
@@ -561,6 +514,7 @@ static int serve(struct mounting *m, struct credentials *k, int ready_fd)
 static int in_background(struct mounting *m, struct credentials *k)
 {
 	int pipe_fd[2], status = 0;
+	pid_t parent = getpid();
 	char c;
 	pid_t pid;
 	ssize_t n;
@@ -573,7 +527,9 @@ static int in_background(struct mounting *m, struct credentials *k)
 		return fail(EXIT_OTHER, NULL, strerror(errno));
 	if (pid == 0) {
 		close(pipe_fd[0]);
-		setsid();
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (getppid() != parent)
+			_exit(EXIT_OTHER);
 		if (!conf_given(m->conf, "log") && log_open("syslog") < 0)
 			log_debug("no syslog");
 		_exit(serve(m, k, pipe_fd[1]));
@@ -614,7 +570,7 @@ static int run(int argc, char **argv)
 		}
 	}
 	if (status == EXIT_DONE)
-		status = check_dir(&m);
+		status = mountpoint_check(&m.dir);
 	if (status == EXIT_DONE)
 		status = get_credentials(&m, &k);
 	if (status == EXIT_DONE)
@@ -630,7 +586,12 @@ static int run(int argc, char **argv)
 
 const struct command cmd_mount = {
 	.name = "mount",
-	.usage = "mount SOURCE DIR [-o option,...]",
+	.usage = "mount SOURCE DIR [-f] [-d] [-o option,...] [--option=value ...]",
 	.help = "mount a repository",
+	.more = "  SOURCE  girder+https://host[/collection/NAME/...], https://host (asked which kind it is), memory: (a sample, without\n"
+	        "          a server), or a profile of scifs.conf(5)\n"
+	        "  DIR     an empty directory, or /dev/fd/N: a mount of /dev/fuse that was handed down\n"
+	        "  -f      stay in the foreground\n"
+	        "  -d      the same, with the debug log\n",
 	.run = run,
 };

@@ -51,11 +51,21 @@ static char *read_line(char *text, int room, void *arg)
 	return r->odd ? NULL : text;
 }
 
+/* Behind "girder+" and the like. */
+static const char *plain(const char *url)
+{
+	size_t n = strcspn(url, "+:/");
+
+	return url[n] == '+' ? url + n + 1 : url;
+}
+
 /* Is `source` this URL or something below it? Another host's name may begin alike. */
 static bool is_below(const char *source, const char *section)
 {
 	size_t n = strlen(section);
 
+	if (plain(section) == section)
+		source = plain(source);
 	return strstr(section, "://") && str_starts(source, section) &&
 	       (!source[n] || source[n] == '/' || section[n - 1] == '/');
 }
@@ -73,6 +83,11 @@ static int on_line(void *arg, const char *section, const char *name, const char 
 
 	if (conf_is_secret(name))
 		r->has_secret = true;
+	if (conf_is_secret(name) && !*section) {
+		(void)str_fmt(r->why, "%s:%d: %s belongs into a section: here it would go to every host", r->path, r->line, name);
+		r->error = -EINVAL;
+		return 0;
+	}
 	if (!applies(r, section) || strcmp(name, "source") == 0)
 		return 1;
 	if (str_fmt(&where, "%s:%d", r->path, r->line) < 0)

@@ -1,62 +1,58 @@
 /* options.c - one table of options, and the values that were set. The table makes --long, -o, configuration keys and --help. */
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/str.h"
 #include "conf/private.h"
 
-extern char **environ;
-
 static const struct option core[] = {
-	{"api", OPTION_STRING, NULL, NULL, "path of the API below the host, when it is not found by itself"},
 	{"allow_other", OPTION_BOOL, "no", NULL, "let other users enter the mount, as far as modes allow"},
-	{"ca", OPTION_FILE, NULL, NULL, "file with the certificates to trust"},
-	{"cache", OPTION_STRING, NULL, NULL, "folder for blocks and documents, or none; default: $XDG_CACHE_HOME/scifs"},
+	{"api", OPTION_STRING, NULL, NULL, "path of the API below the host, when it is not found by itself"},
+	{"api_key", OPTION_SECRET, NULL, NULL, "key that scifs logs in with, again whenever a login expires"},
+	{"ca", OPTION_FILE, NULL, NULL, "file with the certificates to trust, instead of the system's"},
+	{"cache", OPTION_FILE, NULL, "none", "folder for blocks and documents, or none; default: $XDG_CACHE_HOME/scifs"},
 	{"cache_free", OPTION_SIZE, NULL, NULL, "what must stay free on the cache's disk; default: 1 GiB or a twentieth of it, whichever is less"},
 	{"cache_size", OPTION_SIZE, NULL, NULL, "disk for the cache, of all mounts that share it; default: 10 GiB or a tenth of the disk, whichever is less"},
 	{"connections", OPTION_UINT, "8", NULL, "connections to one host, at most"},
 	{"connect_timeout", OPTION_DURATION, "5s", NULL, "time to get a connection"},
-	{"credentials", OPTION_FILE, NULL, NULL, "file with token, api_key, user, password; mode 0600"},
+	{"credentials", OPTION_FILE, NULL, NULL, "file with lines token, api_key, user, password, header = value; mode 0600"},
 	{"gid", OPTION_UINT, NULL, NULL, "group of all files; default: the mounter's"},
+	{"header", OPTION_SECRET, NULL, NULL, "NAME: VALUE sent with each request to the source's own host; may be given more than once"},
 	{"insecure", OPTION_BOOL, "no", NULL, "do not verify TLS certificates"},
-	{"list_ttl", OPTION_DURATION, NULL, NULL, "how long a listing is believed"},
-	{"log", OPTION_STRING, NULL, NULL, "where the log goes: a file, syslog, journal, or - for standard error"},
+	{"list_ttl", OPTION_DURATION, NULL, NULL, "how long a listing is believed; default: what suits the kind of repository"},
+	{"log", OPTION_FILE, NULL, "-|syslog|journal", "where the log goes: a file, syslog, journal, or - for standard error; default: syslog, in the foreground standard error"},
 	{"log_level", OPTION_CHOICE, "info", "error|warn|info|debug", "how much is logged"},
-	{"memory", OPTION_SIZE, NULL, NULL, "memory for blocks, nodes and listings; default: 256 MiB or a quarter of the cgroup's limit, whichever is less"},
+	{"memory", OPTION_SIZE, NULL, NULL, "memory for blocks, nodes and listings, 16 MiB or more; default: 256 MiB or a quarter of the cgroup's limit, whichever is less"},
 	{"names", OPTION_CHOICE, "scifs", "scifs|girder", "how server names become file names: reversibly, or as the Girder client does"},
 	{"negative_ttl", OPTION_DURATION, "5s", NULL, "how long a name that was not there stays so"},
 	{"online", OPTION_BOOL, "no", NULL, "fail when the server cannot be reached, whatever is kept"},
+	{"password", OPTION_SECRET, NULL, NULL, "password of user"},
 	{"probe_interval", OPTION_DURATION, "2s", NULL, "how often a silent server is tried in the background"},
-	{"proxy", OPTION_STRING, NULL, NULL, "URL of a proxy; default: http_proxy, https_proxy, no_proxy"},
-	{"read_parallel", OPTION_UINT, NULL, NULL, "downloads under way for one file, at most"},
-	{"read_part", OPTION_SIZE, NULL, NULL, "length of one download of a steady reader"},
+	{"proxy", OPTION_STRING, NULL, NULL, "URL of a proxy; default: http_proxy, https_proxy, no_proxy of the environment"},
+	{"read_parallel", OPTION_UINT, NULL, NULL, "downloads under way for one file, at most; default: what suits the kind of repository"},
+	{"read_part", OPTION_SIZE, NULL, NULL, "length of one download of a steady reader; default: what suits the kind of repository"},
 	{"retry_delay", OPTION_DURATION, "250ms", NULL, "delay before a first repeat; it doubles"},
 	{"offline_wait", OPTION_DURATION, "5s", NULL,
 	 "how long a source that was mounted before waits for its server before it comes up from what is kept"},
 	{"ro", OPTION_BOOL, "yes", NULL, "read only: this release writes nothing"},
 	{"show_control", OPTION_BOOL, "no", NULL, "list .scifs in each directory"},
+	{"slow_timeout", OPTION_DURATION, NULL, NULL, "silence allowed to a server that works on a request it has; default: stall_timeout"},
 	{"soft_wait", OPTION_DURATION, "1s", NULL, "how long a known thing waits for news before what is kept answers"},
 	{"stall_timeout", OPTION_DURATION, "20s", NULL, "less than 1 KiB/s for so long is a stall"},
 	{"throttle_delay", OPTION_DURATION, "5s", NULL, "pause after 429 or 503 without Retry-After; it doubles"},
+	{"throttle_max", OPTION_DURATION, "15m", NULL, "the longest Retry-After that is obeyed; one that is longer fails at once"},
 	{"timeout", OPTION_DURATION, "60s", NULL, "the last error of a request comes after so long at most"},
-	{"ttl", OPTION_DURATION, NULL, NULL, "how long attributes are believed"},
+	{"token", OPTION_SECRET, NULL, NULL, "login token"},
+	{"ttl", OPTION_DURATION, NULL, NULL, "how long attributes are believed; default: what suits the kind of repository"},
 	{"uid", OPTION_UINT, NULL, NULL, "owner of all files; default: the mounter"},
+	{"user", OPTION_SECRET, NULL, NULL, "name to log in with"},
 };
 #define CORE (sizeof(core) / sizeof(core[0]))
-
-/* What belongs into a credentials file and nowhere on a command line. */
-static const char *const secrets[] = {"token", "api_key", "password", "user", NULL};
-
-bool conf_is_secret(const char *name)
-{
-	for (size_t i = 0; secrets[i]; i++)
-		if (strcmp(secrets[i], name) == 0)
-			return true;
-	return false;
-}
 
 const struct option *conf_option_at(size_t i, const char **ret_scheme)
 {
@@ -73,6 +69,13 @@ const struct option *conf_option_at(size_t i, const char **ret_scheme)
 				return o;
 			}
 	return NULL;
+}
+
+bool conf_is_secret(const char *name)
+{
+	const struct option *o = conf_option(name, NULL);
+
+	return o && o->type == OPTION_SECRET;
 }
 
 const struct option *conf_option(const char *name, const char **ret_scheme)
@@ -113,37 +116,14 @@ void conf_free(struct conf *c)
 		explicit_bzero(value, strlen(value));
 		free(value);
 	}
+	for (size_t i = 0; i < c->headers.n; i++) {
+		explicit_bzero(c->headers.at[i], strlen(c->headers.at[i]));
+		free(c->headers.at[i]);
+	}
+	vec_done(&c->headers);
 	map_free(c->values);
 	map_free(c->from);
 	free(c);
-}
-
-/* Levenshtein's distance, for the nearest known name. */
-static unsigned distance(const char *a, const char *b)
-{
-	size_t n = strlen(b);
-	unsigned row[64];
-
-	if (n >= 64 || strlen(a) >= 64)
-		return 1000;
-	for (size_t i = 0; i <= n; i++)
-		row[i] = (unsigned)i;
-	for (size_t k = 1; a[k - 1]; k++) {
-		unsigned diagonal = row[0];
-
-		row[0] = (unsigned)k;
-		for (size_t i = 1; i <= n; i++) {
-			unsigned best = diagonal + (a[k - 1] != b[i - 1]);
-
-			diagonal = row[i];
-			if (row[i] + 1 < best)
-				best = row[i] + 1;
-			if (row[i - 1] + 1 < best)
-				best = row[i - 1] + 1;
-			row[i] = best;
-		}
-	}
-	return row[n];
 }
 
 static const char *nearest(const char *name)
@@ -152,11 +132,21 @@ static const char *nearest(const char *name)
 	unsigned least = 4;
 
 	for (size_t i = 0; (o = conf_option_at(i, NULL)); i++)
-		if (distance(name, o->name) < least) {
-			least = distance(name, o->name);
+		if (str_distance(name, o->name) < least) {
+			least = str_distance(name, o->name);
 			best = o;
 		}
 	return best ? best->name : NULL;
+}
+
+/* "read_part" -> "READ_PART" */
+static void variable_of(const char *option, char *ret, size_t room)
+{
+	size_t n = 0;
+
+	for (; option[n] && n + 1 < room; n++)
+		ret[n] = (char)toupper((unsigned char)option[n]);
+	ret[n] = 0;
 }
 
 static bool chosen(const char *choices, const char *value)
@@ -196,7 +186,7 @@ static int check(const struct option *o, const char *where, const char *value, c
 	}
 	if (!want)
 		return 0;
-	(void)str_fmt(why, "%s: option %s is not %s but should be %s", where, o->name, value, want);
+	(void)str_fmt(why, "%s: option %s is \"%s\" but should be %s", where, o->name, value, want);
 	return -EINVAL;
 }
 
@@ -219,33 +209,97 @@ static int store(struct conf *c, enum conf_from from, const char *name, const ch
 	return 0;
 }
 
+/* Who mounts stands somewhere, and the mount leaves for "/": a path is made whole where it is read. */
+static int whole_path(enum conf_from from, const char *where, const struct option *o, const char *value, char **ret, char **why)
+{
+	const char *home = getenv("HOME");
+	char cwd[PATH_MAX];
+
+	if (*value == '/' || (o->choices && chosen(o->choices, value)))
+		return str_dup(value, ret);
+	if (str_starts(value, "~/") && home)
+		return str_fmt(ret, "%s%s", home, value + 1);
+	if (*value && (from == CONF_COMMAND || from == CONF_ENVIRONMENT) && getcwd(cwd, sizeof(cwd)))
+		return str_fmt(ret, "%s/%s", cwd, value);
+	(void)str_fmt(why, "%s: option %s is \"%s\" but should be a path from / or ~/ on", where, o->name, value);
+	return -EINVAL;
+}
+
+/* "Name: value". A nearer source's header of the same name was there first, and stays alone. */
+static int add_header(struct conf *c, const char *where, const char *value, char **why)
+{
+	size_t name = strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.");
+	size_t n = strlen(value);
+	char *copy;
+
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)value[i] < 32 || value[i] == 127)
+			name = 0;
+	if (!name || value[name] != ':') {
+		(void)str_fmt(why, "%s: option header should be NAME: VALUE", where);
+		return -EINVAL;
+	}
+	if (c->headers.n >= CONF_HEADERS_MAX) {
+		(void)str_fmt(why, "%s: option header: %d are the most that can be", where, CONF_HEADERS_MAX);
+		return -EINVAL;
+	}
+	copy = strdup(value);
+	if (!copy || vec_push(&c->headers, copy) < 0) {
+		free(copy);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static int set_secret(struct conf *c, enum conf_from from, const char *where, const char *name, const char *value, char **why)
+{
+	char variable[80];
+
+	if (from == CONF_COMMAND && strcmp(name, "header") == 0) {
+		(void)str_fmt(why, "%s: header does not belong on a command line, where others can see it: write it into the "
+		              "configuration or a file for -o credentials=FILE", where);
+		return -EINVAL;
+	}
+	if (from == CONF_COMMAND) {
+		variable_of(name, variable, sizeof(variable));
+		(void)str_fmt(why, "%s: %s does not belong on a command line, where others can see it: use SCIFS_%s or -o credentials=FILE",
+		              where, name, variable);
+		return -EINVAL;
+	}
+	if (!value || !*value) {
+		(void)str_fmt(why, "%s: option %s needs a value", where, name);
+		return -EINVAL;
+	}
+	return strcmp(name, "header") == 0 ? add_header(c, where, value, why) : store(c, from, name, value);
+}
+
 int conf_set(struct conf *c, enum conf_from from, const char *where, const char *name, const char *value, char **why)
 {
 	const struct option *o = conf_option(name, NULL);
+	_cleanup_free_ char *path = NULL;
 	const char *near;
 	int r;
 
-	if (conf_is_secret(name)) {
-		if (from == CONF_COMMAND) {
-			(void)str_fmt(why, "%s: %s does not belong on a command line, where others can see it: use SCIFS_%s or -o credentials=FILE",
-			              where, name, strcmp(name, "api_key") == 0 ? "API_KEY" : strcmp(name, "token") == 0 ? "TOKEN" :
-			              strcmp(name, "user") == 0 ? "USER" : "PASSWORD");
-			return -EINVAL;
-		}
-		return store(c, from, name, value ? value : "");
-	}
 	if (!o) {
 		near = nearest(name);
-		(void)str_fmt(why, "%s: there is no option \"%s\"%s%s%s", where, name, near ? ": did you mean \"" : "", near ? near : "",
-		              near ? "\"?" : "");
+		(void)str_fmt(why, "%s: there is no option \"%s\"%s%s%s", where, name, near ? ": did you mean \"" : ": scifs mount --help lists them",
+		              near ? near : "", near ? "\"?" : "");
 		return -EINVAL;
 	}
+	if (o->type == OPTION_SECRET)
+		return set_secret(c, from, where, name, value, why);
 	if (!value && o->type != OPTION_BOOL) {
 		(void)str_fmt(why, "%s: option %s needs a value", where, name);
 		return -EINVAL;
 	}
-	r = check(o, where, value ? value : "yes", why);
-	return r < 0 ? r : store(c, from, name, value ? value : "yes");
+	if (!value)
+		value = "yes";
+	r = check(o, where, value, why);
+	if (r == 0 && o->type == OPTION_FILE) {
+		r = whole_path(from, where, o, value, &path, why);
+		value = path;
+	}
+	return r < 0 ? r : store(c, from, name, value);
 }
 
 int conf_set_list(struct conf *c, enum conf_from from, const char *where, const char *list, char **why)
@@ -274,25 +328,31 @@ int conf_set_list(struct conf *c, enum conf_from from, const char *where, const 
 	return r;
 }
 
+#define PREFIX "SCIFS_"
+
 int conf_set_environment(struct conf *c, char **why)
 {
 	const struct option *o;
 
 	for (size_t i = 0; (o = conf_option_at(i, NULL)); i++) {
-		char name[80] = "SCIFS_";
+		char name[80] = PREFIX;
 		const char *value;
-		size_t n = strlen(name);
+		int r;
 
-		for (const char *p = o->name; *p && n + 1 < sizeof(name); p++)
-			name[n++] = (char)toupper((unsigned char)*p);
-		name[n] = 0;
+		variable_of(o->name, name + strlen(PREFIX), sizeof(name) - strlen(PREFIX));
 		value = getenv(name);
-		if (value && *value) {
-			int r = conf_set(c, CONF_ENVIRONMENT, name, o->name, value, why);
-
-			if (r < 0)
-				return r;
+		if (!value || !*value)
+			continue;
+		if (o->type == OPTION_SECRET && strcmp(o->name, "header") != 0)
+			continue;       /* credentials.c takes them, and wipes them there */
+		if (o->type == OPTION_SECRET) {
+			(void)str_fmt(why, "%s: it is not read from the environment: write header = into the configuration or a file "
+			              "for -o credentials=FILE", name);
+			return -EINVAL;
 		}
+		r = conf_set(c, CONF_ENVIRONMENT, name, o->name, value, why);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -308,6 +368,11 @@ const char *conf_string(const struct conf *c, const char *name)
 bool conf_given(const struct conf *c, const char *name)
 {
 	return map_get(c->values, name) != NULL;
+}
+
+bool conf_given_from(const struct conf *c, const char *name, enum conf_from from)
+{
+	return (uintptr_t)map_get(c->from, name) == (uintptr_t)from + 1;
 }
 
 bool conf_bool(const struct conf *c, const char *name)
@@ -344,7 +409,7 @@ int conf_json(const struct conf *c, struct buf *ret)
 	int r = buf_addc(ret, '{');
 
 	for (size_t i = 0; r == 0 && (o = conf_option_at(i, NULL)); i++) {
-		const char *v = conf_string(c, o->name);
+		const char *v = o->type == OPTION_SECRET ? NULL : conf_string(c, o->name);
 
 		if (!v)
 			continue;

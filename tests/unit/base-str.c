@@ -153,6 +153,21 @@ static void test_sizes_written(void **state)
 		assert_string_equal(str_format_size(cases[i].n, text), cases[i].text);
 }
 
+static void test_distance(void **state)
+{
+	static const struct {
+		const char *a, *b;
+		unsigned n;
+	} cases[] = {{"", "", 0}, {"ttl", "ttl", 0}, {"tll", "ttl", 1}, {"tl", "ttl", 1}, {"", "abc", 3}, {"proxi", "proxy", 1},
+	             {"umont", "umount", 1}, {"kitten", "sitting", 3},
+	             {"0123456789012345678901234567890123456789012345678901234567890123", "a", UINT32_MAX}};
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		assert_int_equal(str_distance(cases[i].a, cases[i].b), cases[i].n);
+		assert_int_equal(str_distance(cases[i].b, cases[i].a), cases[i].n);
+	}
+}
+
 static void test_utf8(void **state)
 {
 	static const char *const good[] = {"", "ascii", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x94\xac", "\xef\xbf\xbd", "\xf4\x8f\xbf\xbf",
@@ -209,6 +224,7 @@ int main(void)
 		cmocka_unit_test(test_durations_read),
 		cmocka_unit_test(test_numbers_and_truths_read),
 		cmocka_unit_test(test_sizes_written),
+		cmocka_unit_test(test_distance),
 		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_cut_at_a_character),
 		cmocka_unit_test(test_printable),

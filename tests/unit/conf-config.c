@@ -62,6 +62,10 @@ static void test_sections_count_for_what_they_name(void **state)
 		{"ttl = 1s\n[kw]\nsource = https://h/c\nttl = 3s\n", "kw", "3s", "https://h/c"},
 		{"[https://h]\nttl = 2s\n[kw]\nsource = https://h/c\n", "kw", "2s", "https://h/c"},
 		{"[kw]\nttl = 3s\nsource = https://h/c\n[other]\nttl = 4s\n", "kw", "3s", "https://h/c"},
+		/* A section may leave the kind out, not name another one. */
+		{"[https://h]\nttl = 2s\n", "girder+https://h/c", "2s", NULL},
+		{"[girder+https://h]\nttl = 2s\n", "girder+https://h/c", "2s", NULL},
+		{"[girder+https://h]\nttl = 2s\n", "https://h/c", NULL, NULL},
 		/* Indented lines are lines. */
 		{"[kw]\n  source = https://h/c\n  ttl = 3s\n", "kw", "3s", "https://h/c"},
 		{"# " LONG_60 LONG_60 LONG_60 LONG_60 LONG_60 "\nttl = 1s\n", "https://h", "1s", NULL},
@@ -85,6 +89,8 @@ static void test_a_bad_line_is_named(void **state)
 		{"ttl = 1s\n\nnonsense\n", ":3: "},
 		{"[https://h]\ntttl = 1s\n", ":2: "},
 		{"ttl = soon\n", ":1: "},
+		{"ttl = 1s\ntoken = abcdefgh\n", ":2: "},     /* for whom? */
+		{"ca = ca.pem\n", ":1: "},
 		{"\nca = " LONG_60 LONG_60 LONG_60 LONG_60 "\nttl = 1s\n", ":2: "},
 		{"[https://" LONG_60 "/]\nttl = 1s\n", ":1: "},
 	};

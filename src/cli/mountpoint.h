@@ -1,0 +1,25 @@
+/* mountpoint.h - what the kernel says is mounted where. */
+#ifndef SCIFS_CLI_MOUNTPOINT_H
+#define SCIFS_CLI_MOUNTPOINT_H
+
+#include <stdbool.h>
+
+enum mounted { MOUNTED_NOTHING, MOUNTED_SCIFS, MOUNTED_OTHER };
+
+/* What is mounted exactly there, on top of all else? `dir` is absolute and without links. Asks the kernel's own list, so a
+ * mount that answers nothing any more is no trap. */
+enum mounted mountpoint_look(const char *dir);
+/* Is this file or directory in a scifs mount? -errno when it cannot be looked at; else 0 or 1. */
+int mountpoint_holds(const char *path);
+/* An absolute path without links, also of a mount that is dead: its folder is asked, not it. -errno. */
+int mountpoint_path(const char *dir, char **ret);
+/* Let go of a mount: as root by ourselves, else through fusermount3. `lazy`: also of a busy or dead one. -EBUSY; -ENOEXEC: no
+ * fusermount3; -EPERM: it is somebody else's. */
+int mountpoint_let_go(const char *dir, bool lazy);
+/* May a mount be made here? Detaches what a killed scifs left behind. *io_dir is made whole. An exit status; it has
+ * complained then. */
+int mountpoint_check(char **io_dir);
+/* Who keeps it busy: "12 (bash), 40 (less)", malloc'ed; NULL when nobody can be seen. Never looks into the mount. */
+char *mountpoint_users(const char *dir);
+
+#endif
