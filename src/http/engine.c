@@ -463,15 +463,17 @@ static void wake_due(struct http *h)
 	}
 }
 
-/* The host does not answer: what is new fails at once, what was under way waits for its return or its own end. */
+/* The host does not answer: what is new fails at once, what was under way waits for its return or its own end. A question
+ * that was sent on to somebody else's host does not: that one is no part of the repository, and may never have been. */
 static void hush(struct http *h, struct host *o)
 {
 	struct http_transfer *t;
 
 	for (int p = 0; p < HTTP_PRIORITIES; p++)
 		while ((t = list_first(&o->queue[p], struct http_transfer, link))) {
-			if (!t->failures) {
-				end_now(h, t, -EHOSTDOWN, "the server does not answer");
+			if (!t->failures || (t->host != t->home && t->priority == HTTP_META)) {
+				end_now(h, t, -EHOSTDOWN, t->host == t->home ? "the server does not answer" :
+				        "where this leads to, no server answers");
 				continue;
 			}
 			queue_take(t);

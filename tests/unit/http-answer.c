@@ -244,6 +244,30 @@ static void test_cookies_are_not_kept(void **state)
 	server_free(elsewhere);
 }
 
+/* ---- a link that leads nowhere ---- */
+
+static bool to_nowhere(struct server *s, int fd, const struct asked *q)
+{
+	return say(fd, "HTTP/1.1 303 S\r\nLocation: http://127.0.0.1:%d/gone\r\nContent-Length: 0\r\n\r\n", atomic_load(&s->step));
+}
+
+static void test_a_question_sent_on_to_a_dead_host_ends_with_its_silence(void **state)
+{
+	_cleanup_world_ struct world w = world_new(to_nowhere, &quick);
+	struct server *gone = server_new(good);
+	struct http_request q = {.url = url_of(&w, "/"), .deadline_ms = 60000};
+	uint64_t then = clock_mono_ms();
+	struct http_reply r;
+
+	atomic_store(&w.s->step, gone->port);
+	server_free(gone);
+	assert_int_equal(http_call(w.h, &q, &r), -EHOSTDOWN);
+	assert_true(clock_mono_ms() - then < 30000);
+	assert_string_equal(r.message, "where this leads to, no server answers");
+	assert_false(http_host_silent(w.h, w.s->url));
+	http_reply_done(&r);
+}
+
 /* ---- room for readers ---- */
 
 static void test_what_nobody_waits_for_leaves_a_connection(void **state)
@@ -283,6 +307,7 @@ int main(void)
 		cmocka_unit_test(test_patience_of_no_time_is_not_hammered),
 		cmocka_unit_test(test_hurried_after_its_time_is_fetched),
 		cmocka_unit_test(test_cookies_are_not_kept),
+		cmocka_unit_test(test_a_question_sent_on_to_a_dead_host_ends_with_its_silence),
 		cmocka_unit_test(test_what_nobody_waits_for_leaves_a_connection),
 	};
 
