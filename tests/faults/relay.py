@@ -55,6 +55,8 @@ class Rule:
     answer: bytes = None        # these very bytes, and the connection is closed
     status: int = None          # an answer of this status, with `headers` and `body`
     redirect: str = None        # a Location, with `status` [302]
+    # What is changed about the request that goes on:
+    ask: dict = None            # headers set; None as value: removed
     # What is changed about the server's answer:
     delay: float = None         # seconds, in place of the relay's
     rate: float = None          # bytes a second, in place of the relay's
@@ -461,6 +463,8 @@ class Relay:
             for p in client.body(length or 0):
                 rec.received += len(p)
             return server, self._make(client, rec, rule)
+        for k, v in (rule.ask or {}).items():
+            headers = [[a, b] for a, b in headers if a.lower() != k.lower()] + ([[k, v]] if v is not None else [])
         server, line, answer = self._ask(client, server, rec, headers, length, to)
         return server, self._return(client, server, rec, rule, line, answer, headers)
 

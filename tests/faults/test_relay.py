@@ -147,6 +147,11 @@ def test_changes_bodies(relay):
     assert [i for i in range(len(CONTENT)) if flipped[i] != CONTENT[i]] == [200000]
 
 
+def test_changes_requests(relay):
+    relay.rule(ask={'Range': None})
+    assert get(relay, '/f', {'Range': 'bytes=10-19'}) == (200, CONTENT)
+
+
 @pytest.mark.parametrize('by', ['close', 'reset'])
 def test_cuts_bodies(relay, by):
     relay.rule(path='/f', cut=12345, by=by)
