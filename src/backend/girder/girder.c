@@ -491,6 +491,7 @@ static int girder_open(const struct login *who, struct http *http, struct sessio
 	if (!g)
 		return -ENOMEM;
 	pthread_mutex_init(&g->lock, NULL);
+	girder_wholes_init(g);
 	g->session.backend = &backend_girder;
 	g->session.policy = backend_girder.policy;
 	backend_override(&g->session.policy, who->override);
@@ -576,6 +577,7 @@ static void girder_close(struct session *s)
 {
 	struct girder *g = girder_of(s);
 
+	girder_wholes_done(g);
 	object_done(&g->root);
 	secret_unref(g->token);
 	secret_unref(g->api_key);
@@ -604,6 +606,7 @@ static int girder_work(struct session *s, unsigned *ret_next_s)
 	time_t ends, today = clock_wall().tv_sec;
 	int r;
 
+	girder_wholes_tidy(g);
 	WITH_LOCK(&g->lock) {
 		ends = g->token_ends;
 		*ret_next_s = g->unverified ? 5 : CHECK_LOGIN_S;

@@ -104,7 +104,7 @@ int girder_attrs(const struct session *s, const struct object *o, const struct d
 	/* An item shown as a file: its file's fields too. */
 	if (r == 0 && o->kind == OBJECT_FILE && json_raw_member(d->text, d->len, "files", &files, &files_n) == 0)
 		while (r == 0 && json_raw_next(files, files_n, &pos, NULL, NULL, &file, &file_n) == 1)
-			if (o->content && memmem(file, file_n, girder_id(o->content), strlen(girder_id(o->content))))
+			if (o->content && memmem(file, file_n, girder_id(girder_file(o->content)), strlen(girder_id(girder_file(o->content)))))
 				r = add_file(ret, file, file_n);
 	return r;
 }

@@ -45,6 +45,13 @@ const char *girder_id(const char *id)
 	return slash ? slash + 1 : id;
 }
 
+const char *girder_file(const char *content)
+{
+	const char *file = strstr(content, "file/");
+
+	return file ? file : content;
+}
+
 bool girder_is(const char *id, const char *type)
 {
 	size_t n = strlen(type);
@@ -164,8 +171,9 @@ int parse_item(const struct json *j, enum items items, unsigned rights, struct o
 int parse_file(const struct json *j, unsigned rights, struct object *ret)
 {
 	struct object o = {.kind = OBJECT_FILE, .rights = rights, .size = OBJECT_SIZE_UNKNOWN};
-	const char *name = NULL, *mime = NULL, *sha = NULL, *link = NULL;
+	const char *name = NULL, *mime = NULL, *sha = NULL, *link = NULL, *item = NULL;
 	struct timespec created = {0}, updated = {0};
+	bool whole;
 	int r = start(j, "file", &o);
 
 	if (r == 0)
@@ -186,7 +194,14 @@ int parse_file(const struct json *j, unsigned rights, struct object *ret)
 		r = -EBADMSG;
 	if (r == 0)
 		r = str_dup(mime, &o.mime);
-	if (r == 0)
+	whole = r == 0 && !link && o.size && girder_name_unservable(name);
+	if (whole)
+		r = json_str(j, "itemId", &item);
+	if (whole && r == 0 && !is_object_id(item))
+		r = -EBADMSG;
+	if (whole && r == 0)
+		r = str_fmt(&o.content, "zip-item/%s/%s", item, o.id);
+	else if (r == 0)
 		r = str_fmt(&o.content, "%s%s", link ? "link-" : "", o.id);
 	if (r == 0 && sha && strlen(sha) == 128 && strspn(sha, "0123456789abcdefABCDEF") == 128 && !link)
 		r = str_fmt(&o.digest, "sha512:%s", sha);
@@ -194,7 +209,7 @@ int parse_file(const struct json *j, unsigned rights, struct object *ret)
 	if (r == 0 && o.size != OBJECT_SIZE_UNKNOWN)
 		r = str_fmt(&o.version, "%s:%lld.%03ld:%llu", girder_id(o.id), (long long)created.tv_sec,
 		            created.tv_nsec / 1000000, (unsigned long long)o.size);
-	if (r == 0 && !link && o.size && girder_name_unservable(name))
+	if (r == 0 && whole)
 		r = str_dup("the server cannot send a file of this name: it is read through a whole download of its item", &o.error);
 	o.mtime = o.listed = created;
 	o.ctime = later(created, updated);
@@ -278,6 +293,7 @@ int parse_classify(const struct json *files, enum items items, struct object *io
 	const struct json *first = json_first(files), *chosen = NULL, *f;
 	struct object file = {0};
 	const char *name = NULL, *link = NULL, *id = NULL, *lowest = NULL;
+	bool named, best = false;
 	unsigned n = 0;
 	int r;
 
@@ -286,11 +302,12 @@ int parse_classify(const struct json *files, enum items items, struct object *io
 	for (f = first; f; f = json_next(f), n++) {
 		if (json_str(f, "name", &name) < 0 || json_str(f, "_id", &id) < 0)
 			return -EBADMSG;
-		if (items == ITEMS_FILE && (strcmp(name, io->name) == 0 || !lowest || strcmp(id, lowest) < 0)) {
-			if (!chosen || strcmp(name, io->name) == 0) {
-				chosen = f;
-				lowest = id;
-			}
+		/* The one of its own name, else whichever is oldest: the lowest id. */
+		named = strcmp(name, io->name) == 0;
+		if (items == ITEMS_FILE && (!chosen || named > best || (named == best && strcmp(id, lowest) < 0))) {
+			chosen = f;
+			lowest = id;
+			best = named;
 		}
 	}
 	if (items != ITEMS_FILE && n == 1) {
@@ -313,17 +330,42 @@ int parse_classify(const struct json *files, enum items items, struct object *io
 
 /* ---- names that the server stores but cannot send ---- */
 
-/* Content-Disposition is made by taking the name apart (NFKD) and dropping what is not ASCII; what stays in Latin-1's upper
- * half after that breaks the header. These are the characters for which that holds. */
+/* The character at s, UTF-8; 0 for what is none. */
+static unsigned code_point(const char *s, size_t n)
+{
+	unsigned c = (unsigned char)*s;
+
+	if (n < 2)
+		return c < 0x80 ? c : 0;
+	c &= n == 2 ? 0x1f : n == 3 ? 0x0f : 0x07;
+	for (size_t i = 1; i < n; i++)
+		c = c << 6 | ((unsigned char)s[i] & 0x3f);
+	return c;
+}
+
+/* Content-Disposition is made by taking the name apart (NFKD) and dropping what Latin-1 does not have; where something of
+ * Latin-1's upper half stays, the header cannot be made. These are the characters of Unicode for which that holds. */
 bool girder_name_unservable(const char *name)
 {
-	static const char *const bad[] = {
-		"ß", "æ", "Æ", "ø", "Ø", "ð", "þ", "Ð", "Þ", "°", "±", "§", "×", "÷", "«", "»", "·", "¡", "¿", "¢", "£", "¤", "¥", "¦",
-		"©", "¬", "®", "¶", "\xc2\xad", "Ŀ", "ŀ", "Ǣ", "ǣ", "Ǽ", "ǽ", "Ǿ", "ǿ", "℃", "℉",
+	static const struct {
+		unsigned first, last;
+	} bad[] = {
+		{0x80, 0x9f}, {0xa1, 0xa7}, {0xa9, 0xa9}, {0xab, 0xae}, {0xb0, 0xb1}, {0xb6, 0xb7}, {0xbb, 0xbb}, {0xbf, 0xbf}, {0xc6, 0xc6},
+		{0xd0, 0xd0}, {0xd7, 0xd8}, {0xde, 0xdf}, {0xe6, 0xe6}, {0xf0, 0xf0}, {0xf7, 0xf8}, {0xfe, 0xfe}, {0x13f, 0x140},
+		{0x1e2, 0x1e3}, {0x1fc, 0x1ff}, {0x387, 0x387}, {0x1d2d, 0x1d2d}, {0x1d9e, 0x1d9e}, {0x2103, 0x2103}, {0x2109, 0x2109},
+		{0xffe0, 0xffe2}, {0xffe4, 0xffe5}, {0x10783, 0x10783}, {0x107a2, 0x107a2},
 	};
 
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		if (strstr(name, bad[i]))
-			return true;
+	for (size_t left = strlen(name), n; left; name += n, left -= n) {
+		unsigned c;
+
+		n = str_utf8_char(name, left);
+		if (!n)
+			n = 1;
+		c = code_point(name, n);
+		for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+			if (c >= bad[i].first && c <= bad[i].last)
+				return true;
+	}
 	return false;
 }

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "base/list.h"
 #include "base/str.h"
 
 enum items { ITEMS_AUTO, ITEMS_DIR, ITEMS_FILE, ITEMS_ASSUME_SINGLE };
@@ -25,6 +26,9 @@ struct girder {
 	bool unverified;                /* it came up without the server: who is logged in is believed, not known */
 	time_t token_ends;              /* 0: not said */
 	unsigned login_serial;          /* goes up with each login, so that ten failed calls make one */
+	pthread_mutex_t whole_lock;     /* whole.c's: guards its contents; taken alone */
+	pthread_cond_t whole_moved;
+	struct list wholes;
 };
 
 /* ---- girder.c ---- */
@@ -52,6 +56,9 @@ int parse_classify(const struct json *files, enum items items, struct object *io
 /* The rights that a document tells by _accessLevel and public. */
 unsigned parse_rights(const struct json *j);
 const char *girder_id(const char *id);                  /* "item/5f" -> "5f" */
+/* object.content is "file/ID", "link-file/ID" (it leads to another address) or "zip-item/ID/file/ID" (it comes only in a zip
+ * of its item): this is the "file/ID" of it. */
+const char *girder_file(const char *content);
 bool girder_is(const char *id, const char *type);       /* "item/5f" is "item" */
 /* Does the server fail to send a file of this name (it cannot be put into its headers)? */
 bool girder_name_unservable(const char *name);
@@ -67,6 +74,13 @@ struct girder_query {
 };
 int girder_parse_query(const char *expr, struct girder_query *ret, char **why); /* -EINVAL with one line in *why */
 int girder_id_of_url(const char *url, char **ret);      /* "TYPE/ID" of an address; -ENOENT: it has none */
+
+/* ---- whole.c: contents that come only whole ---- */
+void girder_wholes_init(struct girder *g);
+void girder_wholes_tidy(struct girder *g);
+void girder_wholes_done(struct girder *g);
+int girder_fill_whole(struct session *s, const struct object *o, struct range range, content_sink sink, void *arg,
+                      const int *cancelled);
 
 /* ---- tree.c, content.c, meta.c, search.c: the members ---- */
 int girder_lookup(struct session *s, const struct object *dir, const char *name, struct page *io);

@@ -387,7 +387,7 @@ static int locate_file(struct girder *g, const char *id, struct page *io)
 		r = parse_file(j, RIGHT_READ, &file);
 	if (r == 0 && now.kind == OBJECT_DIR)
 		r = vec_push(&io->objects, file);
-	else if (r == 0 && now.content && strcmp(girder_id(now.content), girder_id(id)) != 0)
+	else if (r == 0 && now.content && strcmp(girder_file(now.content), id) != 0)
 		r = -EXDEV;     /* items=file shows another one of its files */
 	if (r < 0)
 		object_done(&file);

@@ -252,7 +252,7 @@ int girder_lookup(struct session *s, const struct object *dir, const char *name,
 static int probe_size(struct girder *g, struct object *o)
 {
 	_cleanup_free_ char *url = NULL;
-	const char *file = strchr(o->content, '-') + 1;
+	const char *file = girder_file(o->content);
 	struct secret *token = girder_token(g);
 	struct http_request q = {.auth_header = "Girder-Token", .auth = token, .has_range = true, .first = 0, .last = 0,
 	                         .total = UINT64_MAX, .priority = HTTP_META, .max_body = 4096};
@@ -292,10 +292,10 @@ static int stat_item(struct girder *g, const struct object *o, struct object *re
 	int r;
 
 	/* A file that is known: its own document tells whether its bytes stand. */
-	if (o->kind == OBJECT_FILE && o->content && !girder_is(o->content, "link-file")) {
+	if (o->kind == OBJECT_FILE && o->content && !str_starts(o->content, "link-")) {
 		struct object file = {0};
 
-		r = girder_get_json(g, &j, "%s", o->content);
+		r = girder_get_json(g, &j, "%s", girder_file(o->content));
 		if (r == 0)
 			r = parse_file(j, o->rights, &file);
 		if (r == 0)
