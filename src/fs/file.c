@@ -149,7 +149,7 @@ static void open_now(struct op *op)
 
 static void open_run(struct op *op)
 {
-	int r = node_refresh(op->fs, op->node, op->fs->attr_ttl_ms);
+	int r = node_refresh_version(op->fs, op->node, op->fs->attr_ttl_ms);
 
 	if (r < 0)
 		op_reply_err(op, r);

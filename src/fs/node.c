@@ -636,7 +636,13 @@ static void refresh_asked(void *arg)
 	atomic_fetch_sub(&fs->asking, 1);
 }
 
-int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms)
+/* Is enough known of it to answer meanwhile? */
+static bool is_known(const struct node *n, bool version)
+{
+	return n->object.kind != OBJECT_UNKNOWN && (!version || n->object.kind != OBJECT_FILE || n->object.version);
+}
+
+static int refresh(struct fs *fs, struct node *n, unsigned max_age_ms, bool version)
 {
 	struct timespec until;
 	struct refresh *x;
@@ -646,11 +652,11 @@ int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms)
 	if (n->control || !fs->session->backend->stat)
 		return 0;
 	pthread_mutex_lock(&fs->lock);
-	if (n->object.kind != OBJECT_UNKNOWN && fs_now_age(n->object_at) <= max_age_ms) {
+	if (is_known(n, version) && fs_now_age(n->object_at) <= max_age_ms) {
 		pthread_mutex_unlock(&fs->lock);
 		return 0;
 	}
-	usable = n->object.kind != OBJECT_UNKNOWN;
+	usable = is_known(n, version);
 	if (usable && n->object_at && fs_is_quiet(fs)) {
 		n->stale = true;
 		pthread_mutex_unlock(&fs->lock);
@@ -699,7 +705,7 @@ int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms)
 look:
 	if (n->object_at == 0)
 		r = -ENOENT;
-	else if (n->object.kind == OBJECT_UNKNOWN)
+	else if (!is_known(n, version))
 		r = n->replaced ? -ESTALE : -EIO;
 	else
 		r = 0;
@@ -707,6 +713,16 @@ look:
 		n->stale = true;
 	pthread_mutex_unlock(&fs->lock);
 	return r;
+}
+
+int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms)
+{
+	return refresh(fs, n, max_age_ms, false);
+}
+
+int node_refresh_version(struct fs *fs, struct node *n, unsigned max_age_ms)
+{
+	return refresh(fs, n, max_age_ms, true);
 }
 
 /* ---- notifications: sent by one thread, since they may block behind a handler that waits for us ---- */

@@ -186,6 +186,8 @@ int node_path(struct node *n, char **ret);
 /* Look again at n if it is older than max_age_ms. On a caller; waits at most soft_wait when something is known. 0: fresh, or
  * stale but usable (n->stale says so); -ENOENT gone; -errno. */
 int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms);
+/* The same for who wants its bytes: a file whose version no answer has told yet is one of which nothing is known. */
+int node_refresh_version(struct fs *fs, struct node *n, unsigned max_age_ms);
 void node_notify_entry(struct fs *fs, struct node *parent, const char *name);   /* queued for the notifier */
 void node_notify_inode(struct fs *fs, struct node *n, bool data);
 

@@ -1,4 +1,5 @@
 """Every byte that a mount gives is the repository's own."""
+import os
 import subprocess
 
 import pytest
@@ -27,3 +28,12 @@ def test_a_part_is_that_part(repo, mnt, offset, count):
     done = subprocess.run(['dd', f'if={mnt / repo.odd}', 'bs=1', f'skip={offset}', f'count={count}', 'status=none'],
                           capture_output=True, timeout=120, check=True)
     assert done.stdout == repo.files[repo.odd][offset:offset + count]
+
+
+def test_items_that_are_taken_for_files_unseen_have_their_bytes(girder, mount):
+    """items=assume-single: a listing tells what is needed for ls -l, but not yet which file's bytes they are."""
+    m = mount(girder, 'items=assume-single')
+    wanted = {p: b for p, b in girder.files.items() if p.rpartition('/')[0] == girder.folder}
+    assert (m / girder.folder).is_dir() and wanted
+    os.listdir(m / girder.folder)
+    assert {p: (m / p).read_bytes() for p in wanted} == wanted
