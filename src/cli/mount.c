@@ -233,8 +233,8 @@ static int get_credentials(struct mounting *m, struct credentials *k)
 	if (r < 0)
 		return fail(EXIT_USAGE, why, strerror(-r));
 	if (host && k->user && !k->password && !k->token && !k->api_key && ask_password(k->user, origin, &k->password) < 0) {
+		cli_complain("%s at %s: a user without a password: set SCIFS_PASSWORD or use -o credentials=FILE", k->user, origin);
 		credentials_done(k);
-		cli_complain("%s: a user without a password: set SCIFS_PASSWORD or use -o credentials=FILE", k->user ? k->user : origin);
 		return EXIT_REACH;
 	}
 	return EXIT_DONE;

@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@
 #include "cli/cli.h"
 
 #define USERS_SHOWN 5
+#define FUSE_MAJOR 10           /* of the kernel's list of devices */
+#define FUSE_MINOR 229
 
 /* The kernel writes blanks, tabs, newlines and backslashes of a path as \ooo. */
 static void unescape(char *s)
@@ -99,6 +102,11 @@ int mountpoint_holds(const char *path)
 	return found;
 }
 
+bool mountpoint_is_dead(int err)
+{
+	return err == ENOTCONN || err == ECONNABORTED;  /* the second while the kernel is still at it */
+}
+
 int mountpoint_path(const char *dir, char **ret)
 {
 	_cleanup_free_ char *copy = strdup(dir), *parent = NULL;
@@ -108,7 +116,7 @@ int mountpoint_path(const char *dir, char **ret)
 	*ret = realpath(dir, NULL);
 	if (*ret)
 		return 0;
-	if (errno != ENOTCONN || !copy)
+	if (!mountpoint_is_dead(errno) || !copy)
 		return -errno;
 	while (n > 1 && copy[n - 1] == '/')
 		copy[--n] = 0;
@@ -162,7 +170,12 @@ static bool is_dead(const char *dir)
 {
 	struct statfs st;
 
-	return statfs(dir, &st) < 0 && errno == ENOTCONN;
+	return statfs(dir, &st) < 0 && mountpoint_is_dead(errno);
+}
+
+static bool is_device(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && major(st->st_rdev) == FUSE_MAJOR && minor(st->st_rdev) == FUSE_MINOR;
 }
 
 int mountpoint_check(char **io_dir)
@@ -179,7 +192,7 @@ int mountpoint_check(char **io_dir)
 			cli_complain("%s: there is no such descriptor: who calls scifs opens /dev/fuse, mounts it and hands it down", *io_dir);
 			return EXIT_MOUNT;
 		}
-		if (!S_ISCHR(st.st_mode)) {
+		if (!is_device(&st)) {
 			cli_complain("%s: this descriptor is not /dev/fuse", *io_dir);
 			return EXIT_MOUNT;
 		}
@@ -221,6 +234,11 @@ int mountpoint_check(char **io_dir)
 	}
 	/* The node may be there and the driver not: opening tells. */
 	r = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (r >= 0 && (fstat(r, &st) < 0 || !is_device(&st))) {
+		close(r);
+		cli_complain("/dev/fuse: it is not the device of FUSE: ask who runs this machine");
+		return EXIT_MOUNT;
+	}
 	if (r < 0) {
 		cli_complain("/dev/fuse: %s: %s", strerror(errno), errno == EACCES || errno == EPERM
 		             ? "ask who runs this machine for the right to use it" : "modprobe fuse, or ask who runs this machine");

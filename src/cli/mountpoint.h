@@ -11,6 +11,8 @@ enum mounted { MOUNTED_NOTHING, MOUNTED_SCIFS, MOUNTED_OTHER };
 enum mounted mountpoint_look(const char *dir);
 /* Is this file or directory in a scifs mount? -errno when it cannot be looked at; else 0 or 1. */
 int mountpoint_holds(const char *path);
+/* Does this errno say that the process of a mount has died? */
+bool mountpoint_is_dead(int err);
 /* An absolute path without links, also of a mount that is dead: its folder is asked, not it. -errno. */
 int mountpoint_path(const char *dir, char **ret);
 /* Let go of a mount: as root by ourselves, else through fusermount3. `lazy`: also of a busy or dead one. -EBUSY; -ENOEXEC: no

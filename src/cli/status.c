@@ -18,7 +18,7 @@ static int check(const char *path)
 
 	if (r == 1)
 		return EXIT_DONE;
-	cli_complain("%s: %s", path, r == 0 ? "it is not in a scifs mount" : r == -ENOTCONN ? "the mount is dead: scifs umount it" : strerror(-r));
+	cli_complain("%s: %s", path, r == 0 ? "it is not in a scifs mount" : mountpoint_is_dead(-r) ? "the mount is dead: scifs umount it" : strerror(-r));
 	return EXIT_MOUNT;
 }
 
@@ -44,7 +44,7 @@ static int status_run(int argc, char **argv)
 		r = file_read_whole(path, &text);
 	if (r < 0) {
 		cli_complain("%s: %s", argv[1], r == -ENOENT ? "name the directory on which scifs is mounted" :
-		             r == -ENOTCONN ? "the mount is dead: scifs umount it" : strerror(-r));
+		             mountpoint_is_dead(-r) ? "the mount is dead: scifs umount it" : strerror(-r));
 		return EXIT_MOUNT;
 	}
 	if (json) {

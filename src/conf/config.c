@@ -115,7 +115,12 @@ static int pass(struct reading *r, ini_handler handler)
 
 	rewind(r->file);
 	r->line = 0;
+	errno = 0;
 	bad = ini_parse_stream(read_line, r, handler, r);
+	if (ferror(r->file)) {
+		(void)str_fmt(r->why, "%s: it cannot be read: %s", r->path, strerror(errno));
+		return -EINVAL;
+	}
 	if (r->odd || (bad > 0 && r->error == 0)) {
 		(void)str_fmt(r->why, "%s:%d: %s", r->path, r->odd ? r->line : bad,
 		              r->odd ? r->odd : "this line cannot be read: it is neither [section] nor name = value");
@@ -134,7 +139,7 @@ int conf_read_file(struct conf *c, enum conf_from from, const char *path, char *
 	if (!r.file) {
 		if (errno == ENOENT || errno == ENOTDIR)
 			return 0;
-		(void)str_fmt(why, "%s: %s", path, strerror(errno));
+		(void)str_fmt(why, "%s: it cannot be read: %s", path, strerror(errno));
 		return -EINVAL;
 	}
 	error = pass(&r, on_profile);

@@ -844,12 +844,23 @@ static void escape_option(struct buf *b, const char *s)
 	}
 }
 
+/* What libfuse says, in our log: its own lines would stand between ours. */
+static void on_fuse_log(enum fuse_log_level level, const char *format, va_list ap)
+{
+	char line[1024];
+
+	vsnprintf(line, sizeof(line), format, ap);
+	line[strcspn(line, "\n")] = 0;
+	log_line(level <= FUSE_LOG_WARNING ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "%s", line);
+}
+
 int fs_mount(struct fs *fs, char **why)
 {
 	_cleanup_buf_ struct buf o = BUF_MAX(65536);
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	int r = -ENOMEM;
 
+	fuse_set_log_func(on_fuse_log);
 	(void)buf_adds(&o, "default_permissions,subtype=scifs,fsname=");
 	escape_option(&o, fs->config.source);
 	if (fs->config.allow_other)
