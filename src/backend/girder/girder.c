@@ -11,6 +11,7 @@
 #include "base/log.h"
 
 #define RENEW_BEFORE_S (24 * 3600)      /* a token that ends within a day is exchanged */
+#define LOGIN_AGAIN_MS 5000             /* not twice within this, whatever the clocks say */
 #define CHECK_LOGIN_S 240               /* an expired token makes nobody of us without a word: look now and then */
 
 static void girder_close(struct session *s);
@@ -41,6 +42,15 @@ bool girder_unverified(struct girder *g)
 
 /* ---- logging in ---- */
 
+/* A token is exchanged in the last quarter of its life, or in its last day. */
+static void set_end_locked(struct girder *g, time_t ends)
+{
+	time_t now = clock_wall().tv_sec, early = ends > now ? (ends - now) / 4 : 0;
+
+	g->token_ends = ends;
+	g->renew_at = ends ? ends - (early < RENEW_BEFORE_S ? early : RENEW_BEFORE_S) : 0;
+}
+
 static int take_token(struct girder *g, const struct json *answer)
 {
 	const struct json *token = json_get(answer, "authToken");
@@ -58,7 +68,8 @@ static int take_token(struct girder *g, const struct json *answer)
 	WITH_LOCK(&g->lock) {
 		secret_unref(g->token);
 		g->token = s;
-		g->token_ends = ends.tv_sec;
+		set_end_locked(g, ends.tv_sec);
+		g->login_seen = clock_mono_ms();
 		g->login_serial++;
 	}
 	return 0;
@@ -202,24 +213,98 @@ static int ask(struct girder *g, struct buf *ret, const char *path)
 
 #define GIRDER_ANSWER_MAX (128u << 20)
 
-/* Who we are to the server: "user/5f0c...", "anonymous". */
-static int who_am_i(struct girder *g, char **ret)
+static int ask_json(struct girder *g, struct json **ret, const char *path)
 {
-	_cleanup_(json_freep) struct json *j = NULL;
 	_cleanup_buf_ struct buf b = BUF_MAX(1u << 20);
-	const char *id = NULL;
-	int r = ask(g, &b, "user/me");
+	int r = ask(g, &b, path);
 
 	if (r == 0)
-		r = json_parse(buf_str(&b), b.len, &j);
+		r = json_parse(buf_str(&b), b.len, ret);
 	if (r == -EBADMSG)
-		backend_note_fault(0, NULL, json_error(), "user/me");
+		backend_note_fault(0, NULL, json_error(), path);
+	return r;
+}
+
+/* Who we are to the server: "user/5f0c...", "anonymous". A token that may read data but not who its owner is gets null from
+ * user/me, as nobody does: its own document tells. */
+static int who_am_i(struct girder *g, char **ret)
+{
+	_cleanup_(json_freep) struct json *me = NULL, *token = NULL;
+	struct timespec ends = {0};
+	const char *id = NULL;
+	bool have_token, ends_known;
+	int r = ask_json(g, &me, "user/me");
+
+	WITH_LOCK(&g->lock) {
+		have_token = g->token;
+		ends_known = g->token_ends;
+	}
+	if (r == 0 && have_token && (json_is_null(me) || !ends_known))
+		r = ask_json(g, &token, "token/current");
 	if (r < 0)
 		return r;
-	if (json_is_null(j))
-		return str_dup("anonymous", ret);
-	r = json_str(j, "_id", &id);
-	return r < 0 ? r : str_fmt(ret, "user/%s", id);
+	if (json_is_object(token) && json_time_opt(token, "expires", &ends) == 0 && ends.tv_sec)
+		WITH_LOCK(&g->lock)
+			set_end_locked(g, ends.tv_sec);
+	if (!json_is_null(me))
+		r = json_str(me, "_id", &id);
+	else if (json_is_object(token))
+		r = json_str_opt(token, "userId", &id);
+	if (r < 0)
+		return r;
+	WITH_LOCK(&g->lock)
+		g->login_seen = clock_mono_ms();
+	return id ? str_fmt(ret, "user/%s", id) : str_dup("anonymous", ret);
+}
+
+/* When the clock says that the token is about to end, one of those who ask exchanges it. */
+static void renew_when_due(struct girder *g)
+{
+	time_t now = clock_wall().tv_sec;
+	bool due;
+
+	WITH_LOCK(&g->lock) {
+		due = g->renew_at && now >= g->renew_at && !g->renewing && (g->api_key || g->password) &&
+		      clock_mono_ms() - g->login_seen > LOGIN_AGAIN_MS;
+		g->renewing |= due;
+	}
+	if (!due)
+		return;
+	(void)login(g);         /* logged where it failed; the old one is good until it is refused */
+	WITH_LOCK(&g->lock)
+		g->renewing = false;
+}
+
+int girder_login_ended(struct girder *g, unsigned trust_ms)
+{
+	_cleanup_free_ char *now = NULL;
+	unsigned serial;
+	bool sure, mine;
+	int r;
+
+	if (strcmp(g->session.identity, "anonymous") == 0)
+		return 0;
+	WITH_LOCK(&g->lock) {
+		serial = g->login_serial;
+		sure = g->unverified || clock_mono_ms() - g->login_seen < trust_ms;
+	}
+	if (sure)
+		return 0;
+	r = who_am_i(g, &now);
+	if (r < 0)
+		return r;
+	if (strcmp(now, g->session.identity) == 0)
+		return 0;
+	WITH_LOCK(&g->lock)
+		mine = serial == g->login_serial;
+	if (!mine)
+		return 1;       /* somebody else has logged in meanwhile */
+	log_warn("%s: the login has ended: logging in again", g->session.origin);
+	r = login(g);
+	if (r == 0)
+		return 1;
+	backend_note_fault(401, NULL, "the login has ended and cannot be renewed", NULL);
+	return r == -ENOKEY ? -EACCES : r;
 }
 
 /* A session that came up without the server logs in before its first request; what is kept of one person is not shown to
@@ -257,7 +342,10 @@ static int get(struct girder *g, struct buf *ret, const char *path)
 {
 	int r = verify(g);
 
-	return r < 0 ? r : ask(g, ret, path);
+	if (r < 0)
+		return r;
+	renew_when_due(g);
+	return ask(g, ret, path);
 }
 
 int girder_get(struct girder *g, struct buf *ret, const char *format, ...)
@@ -533,7 +621,8 @@ static int girder_open(const struct login *who, struct http *http, struct sessio
 			r = 0;          /* anonymous */
 		else if (r == -EACCES)
 			(void)str_fmt(why, "%s: the login was refused: %s", who->url,
-			              g->api_key ? "the API key is wrong or disabled" : "the name or the password is wrong");
+			              g->api_key ? "the API key is wrong or disabled" :
+			              "the name or the password is wrong (an account with a second factor needs an API key)");
 		else if (r < 0)
 			(void)str_fmt(why, "%s: cannot log in: %s", who->url, strerror(-r));
 	}
@@ -582,6 +671,7 @@ static void girder_close(struct session *s)
 	secret_unref(g->token);
 	secret_unref(g->api_key);
 	secret_unref(g->password);
+	map_free(g->counts);
 	free(g->user);
 	free(g->api);
 	free(g->web);
@@ -602,33 +692,20 @@ static int girder_root(struct session *s, struct object *ret)
 static int girder_work(struct session *s, unsigned *ret_next_s)
 {
 	struct girder *g = girder_of(s);
-	_cleanup_free_ char *now = NULL;
-	time_t ends, today = clock_wall().tv_sec;
+	time_t in;
 	int r;
 
 	girder_wholes_tidy(g);
 	WITH_LOCK(&g->lock) {
-		ends = g->token_ends;
-		*ret_next_s = g->unverified ? 5 : CHECK_LOGIN_S;
+		in = g->renew_at - clock_wall().tv_sec;
+		*ret_next_s = g->unverified ? 5 : g->renew_at && in > 0 && in < CHECK_LOGIN_S ? (unsigned)in + 1 : CHECK_LOGIN_S;
 	}
 	r = verify(g);
 	if (r < 0)
 		return r;
-	if (ends && ends - today < RENEW_BEFORE_S) {
-		r = login(g);
-		if (r < 0 && r != -ENOKEY)
-			return r;
-	}
-	if (strcmp(g->session.identity, "anonymous") == 0)
-		return 0;
-	r = who_am_i(g, &now);
-	if (r < 0 || strcmp(now, g->session.identity) == 0)
-		return r;
-	log_warn("%s: the login has ended: logging in again", g->session.origin);
-	r = login(g);
-	if (r < 0)
-		backend_note_fault(401, NULL, "the login has ended and cannot be renewed", NULL);
-	return r == -ENOKEY ? -EACCES : r;
+	renew_when_due(g);
+	r = girder_login_ended(g, 0);
+	return r < 0 ? r : 0;
 }
 
 static int girder_url(const struct session *s, const struct object *o, char **ret)

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/list.h"
+#include "base/map.h"
 #include "base/str.h"
 
 enum items { ITEMS_AUTO, ITEMS_DIR, ITEMS_FILE, ITEMS_ASSUME_SINGLE };
@@ -25,6 +26,10 @@ struct girder {
 	char *user;
 	bool unverified;                /* it came up without the server: who is logged in is believed, not known */
 	time_t token_ends;              /* 0: not said */
+	time_t renew_at;                /* 0: when it fails */
+	bool renewing;
+	uint64_t login_seen;            /* monotonic ms at which the server knew us */
+	struct map *counts;             /* how long listings were, bounded: a shorter one may mean that the login has ended */
 	unsigned login_serial;          /* goes up with each login, so that ten failed calls make one */
 	pthread_mutex_t whole_lock;     /* whole.c's: guards its contents; taken alone */
 	pthread_cond_t whole_moved;
@@ -43,6 +48,10 @@ int girder_get(struct girder *g, struct buf *ret, const char *format, ...) __att
 int girder_get_json(struct girder *g, struct json **ret, const char *format, ...) __attribute__((format(printf, 3, 4)));
 bool girder_unverified(struct girder *g);               /* nothing may be asked before the login was looked at: girder_get does it */
 struct secret *girder_token(struct girder *g);          /* a reference, or NULL */
+/* Something is missing. The server answers an expired token without a word, as if nobody had logged in: has that happened? 1: it
+ * had, we are logged in again and the question is worth asking again. 0: no (or it was looked at within trust_ms). -EACCES: it
+ * cannot be renewed. */
+int girder_login_ended(struct girder *g, unsigned trust_ms);
 int girder_encode(const char *s, char **ret);           /* for a query's value */
 
 /* ---- parse.c: pure ---- */

@@ -8,6 +8,9 @@
 #include "base/log.h"
 
 #define PAGE_LARGE 20000        /* entries asked for at once: one request for nearly every folder */
+#define COUNTS_MAX 20000        /* directories of which the number of entries is remembered */
+#define LOGIN_TRUST_MS 2000     /* a login that was seen to stand so lately is not looked at again */
+#define LOGIN_TRUST_LOOKUP_MS 60000     /* names that are not there are looked up all the time */
 #define PAGE_SMALL 500          /* when their metadata makes such a page too long */
 
 static int virtual_dir(const char *id, const char *name, struct object *ret)
@@ -29,6 +32,12 @@ static int push(struct page *io, struct object *o)
 	if (r < 0)
 		object_done(o);
 	return r;
+}
+
+static void clear(struct page *io)
+{
+	while (io->objects.n)
+		object_done(&io->objects.at[--io->objects.n]);
 }
 
 enum what { FOLDERS, ITEMS, FILES };
@@ -77,6 +86,34 @@ static const char *type_of(const char *id, char ret[16])
 	return ret;
 }
 
+/* Is this listing shorter than the last one of the same? */
+static bool shrank(struct girder *g, char phase, const char *id, uint64_t n)
+{
+	char key[64];
+	uint64_t before;
+
+	snprintf(key, sizeof(key), "%c%s", phase, id);
+	WITH_LOCK(&g->lock) {
+		if (!g->counts)
+			g->counts = map_new();
+		before = (uintptr_t)map_get(g->counts, key);
+	}
+	return before && n + 1 < before;
+}
+
+static void remember(struct girder *g, char phase, const char *id, uint64_t n)
+{
+	char key[64];
+
+	snprintf(key, sizeof(key), "%c%s", phase, id);
+	WITH_LOCK(&g->lock) {
+		if (g->counts && map_count(g->counts) >= COUNTS_MAX)
+			map_clear(g->counts);
+		if (g->counts)
+			(void)map_set(g->counts, key, (void *)(uintptr_t)(n + 1));      /* only a hint */
+	}
+}
+
 int girder_list(struct session *s, const struct object *dir, struct page *io)
 {
 	struct girder *g = girder_of(s);
@@ -123,6 +160,20 @@ again:
 		r = take_array(g, what, &text, dir->rights, io, &n);
 	if (r < 0)
 		return r;
+	if (n < limit && shrank(g, phase, dir->id, offset + n)) {
+		r = girder_login_ended(g, LOGIN_TRUST_MS);
+		if (r < 0)
+			return r;
+		if (r == 1 && offset)
+			return -EAGAIN; /* the pages before were those of nobody too */
+		if (r == 1) {
+			clear(io);
+			remember(g, phase, dir->id, 0);
+			goto again;
+		}
+	}
+	if (n < limit)
+		remember(g, phase, dir->id, offset + n);
 	free(io->cursor);
 	io->cursor = NULL;
 	if (n >= limit)
@@ -195,7 +246,7 @@ static int lookup_root(struct girder *g, const char *top, const char *name, stru
 	return r < 0 ? r : push(io, &o);
 }
 
-int girder_lookup(struct session *s, const struct object *dir, const char *name, struct page *io)
+static int lookup(struct session *s, const struct object *dir, const char *name, struct page *io)
 {
 	struct girder *g = girder_of(s);
 	_cleanup_buf_ struct buf text = {0};
@@ -245,6 +296,18 @@ int girder_lookup(struct session *s, const struct object *dir, const char *name,
 		r = girder_get(g, &text, "item?folderId=%s&name=%s&limit=50", girder_id(dir->id), encoded);
 	if (r == 0 && strcmp(type, "folder") == 0)
 		r = take_array(g, ITEMS, &text, dir->rights, io, &n);
+	return r;
+}
+
+int girder_lookup(struct session *s, const struct object *dir, const char *name, struct page *io)
+{
+	int r = lookup(s, dir, name, io);
+
+	if (r == 0 && !io->objects.n && *name && strcmp(dir->id, "root") != 0) {
+		r = girder_login_ended(girder_of(s), LOGIN_TRUST_LOOKUP_MS);
+		if (r == 1)
+			r = lookup(s, dir, name, io);
+	}
 	return r;
 }
 
@@ -326,14 +389,11 @@ static int stat_item(struct girder *g, const struct object *o, struct object *re
 	return 0;
 }
 
-int girder_stat(struct session *s, const struct object *o, struct object *ret)
+static int look_at(struct girder *g, const struct object *o, struct object *ret)
 {
-	struct girder *g = girder_of(s);
 	_cleanup_(json_freep) struct json *j = NULL;
 	int r;
 
-	if (!strchr(o->id, '/'))
-		return object_copy(o, ret);
 	if (girder_is(o->id, "item"))
 		return stat_item(g, o, ret);
 	r = girder_get_json(g, &j, "%s", o->id);
@@ -346,6 +406,22 @@ int girder_stat(struct session *s, const struct object *o, struct object *ret)
 		r = probe_size(g, ret);
 	if (r < 0)
 		object_done(ret);
+	return r;
+}
+
+int girder_stat(struct session *s, const struct object *o, struct object *ret)
+{
+	struct girder *g = girder_of(s);
+	int r;
+
+	if (!strchr(o->id, '/'))
+		return object_copy(o, ret);
+	r = look_at(g, o, ret);
+	if (r == -ENOENT) {
+		/* Gone, or hidden from somebody who is not logged in any more. */
+		r = girder_login_ended(g, LOGIN_TRUST_MS);
+		r = r == 1 ? look_at(g, o, ret) : r < 0 ? r : -ENOENT;
+	}
 	return r;
 }
 
