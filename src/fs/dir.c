@@ -203,8 +203,7 @@ static void list_run(void *arg)
 	struct dir *d = job->dir->dir;
 	int r = list_now(job->fs, job->dir);
 
-	if (!fs_error_is_unreachable(r))
-		atomic_store(&job->fs->quiet, false);
+	fs_answered(job->fs, r);
 	WITH_LOCK(&job->fs->lock) {
 		d->listing = false;
 		d->error = r;
@@ -223,12 +222,11 @@ static void list_asked(void *arg)
 	atomic_fetch_sub(&fs->asking, 1);
 }
 
-int dir_load(struct fs *fs, struct node *dir, unsigned max_age_ms)
+/* `usable`: what the caller looks for is known, whether the directory was listed or not. */
+static int load(struct fs *fs, struct node *dir, unsigned max_age_ms, bool usable)
 {
 	struct dir *d = dir->dir;
-	struct timespec until;
 	struct list_job *job;
-	bool usable;
 	int r;
 
 	if (!d)
@@ -241,7 +239,7 @@ int dir_load(struct fs *fs, struct node *dir, unsigned max_age_ms)
 		pthread_mutex_unlock(&fs->lock);
 		return 0;
 	}
-	usable = d->listed;
+	usable |= d->listed;
 	if (usable && fs_is_quiet(fs)) {
 		dir->stale = true;
 		pthread_mutex_unlock(&fs->lock);
@@ -262,15 +260,11 @@ int dir_load(struct fs *fs, struct node *dir, unsigned max_age_ms)
 			list_asked(job);
 		pthread_mutex_lock(&fs->lock);
 	}
-	fs_wait_until(&until, usable ? fs_soft_wait(fs, d->listing_since) : fs->session->policy.timeout_ms * 2);
-	while (d->listing)
-		if (pthread_cond_timedwait(&fs->changed, &fs->lock, &until) == ETIMEDOUT) {
-			atomic_store(&fs->quiet, d->listing);
-			break;
-		}
+	if (!fs_wait_changed_locked(fs, &d->listing, usable ? fs_soft_wait(fs, d->listing_since) : fs->session->policy.timeout_ms * 2))
+		atomic_store(&fs->quiet, true);
 	if (d->listing)
 		r = usable ? 0 : -ETIMEDOUT;
-	else if (d->error < 0 && d->listed && fs_error_is_unreachable(d->error))
+	else if (d->error < 0 && usable && fs_error_is_unreachable(d->error))
 		r = 0;          /* what is known is still worth showing: unreachable is not deleted */
 	else
 		r = d->error;
@@ -278,6 +272,11 @@ int dir_load(struct fs *fs, struct node *dir, unsigned max_age_ms)
 		dir->stale = true;
 	pthread_mutex_unlock(&fs->lock);
 	return r;
+}
+
+int dir_load(struct fs *fs, struct node *dir, unsigned max_age_ms)
+{
+	return load(fs, dir, max_age_ms, false);
 }
 
 static bool believed_locked(struct fs *fs, const struct node *dir)
@@ -354,10 +353,55 @@ static int lookup_one(struct fs *fs, struct node *dir, const char *name, struct 
 	return r;
 }
 
+struct lookup {
+	struct question question;
+	struct node *dir, *found;       /* references */
+	char *name;
+	int r;                          /* lookup_one()'s */
+};
+
+static void lookup_ask(struct question *q)
+{
+	struct lookup *x = container_of(q, struct lookup, question);
+
+	x->r = lookup_one(q->fs, x->dir, x->name, &x->found);
+	fs_answered(q->fs, x->r);
+}
+
+static void lookup_done(struct question *q)
+{
+	struct lookup *x = container_of(q, struct lookup, question);
+
+	node_unref(x->dir);
+	node_unref(x->found);
+	free(x->name);
+	free(x);
+}
+
+/* lookup_one(); or -EAGAIN soon, when something is known already and the server takes its time. */
+static int lookup_softly(struct fs *fs, struct node *dir, const char *name, bool usable, struct node **ret)
+{
+	struct lookup *x = calloc(1, sizeof(*x));
+	int r;
+
+	if (!x)
+		return -ENOMEM;
+	x->question = (struct question){.fs = fs, .ask = lookup_ask, .done = lookup_done};
+	x->dir = node_ref(dir);
+	x->name = strdup(name);
+	r = !x->name ? -ENOMEM : question_ask(&x->question, usable) ? x->r : -EAGAIN;
+	if (!x->name)
+		x->question.holders = 1;
+	if (r == 1)
+		*ret = TAKE(x->found);
+	question_put(&x->question);
+	return r;
+}
+
 int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **ret)
 {
 	struct node *n = NULL;
-	bool one = false;
+	bool one = false, usable = false;
 	int r = 0;
 
 	if (!dir->dir)
@@ -378,6 +422,7 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 			*ret = n;
 			return n ? 0 : -ENOENT;
 		}
+		usable = n && n->object_at && n->object.kind != OBJECT_UNKNOWN;
 		absent_at = (uint64_t)(uintptr_t)map_get(d->absent, name);
 		if (!n && absent_at && fs_now_age(absent_at) <= fs->config.negative_ttl_ms)
 			return -ENOENT;
@@ -387,7 +432,7 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 	if (one) {
 		struct node *found = NULL;
 
-		r = lookup_one(fs, dir, name, &found);
+		r = lookup_softly(fs, dir, name, usable, &found);
 		if (r == 1) {
 			node_unref(n);
 			*ret = found;
@@ -405,11 +450,14 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 		}
 	}
 	node_unref(n);
-	r = dir_load(fs, dir, fs->list_ttl_ms);
+	r = load(fs, dir, fs->list_ttl_ms, usable);
 	if (r < 0)
 		return r;
-	WITH_LOCK(&fs->lock)
+	WITH_LOCK(&fs->lock) {
 		n = child_locked(dir, name);
+		if (n && dir->stale)
+			n->stale = true;
+	}
 	*ret = n;
 	return n ? 0 : -ENOENT;
 }

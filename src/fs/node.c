@@ -24,8 +24,6 @@
 /* A kind that was asked for is believed so long while a listing shows the same times and size: adding an empty file to an
  * item or renaming its file moves none of them on Girder. */
 #define KIND_KEPT_MS (10 * 60 * 1000)
-#define QUIET_ASKING 4          /* questions that are kept under way then, to learn of its return */
-#define QUIET_WAIT_MS 20        /* the soft wait while the server says nothing at all */
 #define INO_TRIES 16            /* numbers tried for one identity before giving up: each try is a 64-bit hash */
 
 int node_table_init(struct fs *fs)
@@ -529,8 +527,7 @@ static void refreshed(struct fs *fs, struct node *n, int r, struct object *o)
 	struct node *parent = NULL, *entered = NULL;
 	bool gone = false, news = true;
 
-	if (!fs_error_is_unreachable(r))
-		atomic_store(&fs->quiet, false);
+	fs_answered(fs, r);
 	pthread_mutex_lock(&fs->lock);
 	n->refreshing = false;
 	if (r == 0) {
@@ -616,18 +613,6 @@ void fs_wait_until(struct timespec *ret, unsigned ms)
 	}
 }
 
-unsigned fs_soft_wait(struct fs *fs, uint64_t since)
-{
-	unsigned whole = atomic_load(&fs->quiet) ? QUIET_WAIT_MS : fs->config.soft_wait_ms, gone = fs_now_age(since);
-
-	return gone < whole ? whole - gone : 0;
-}
-
-bool fs_is_quiet(struct fs *fs)
-{
-	return atomic_load(&fs->quiet) && atomic_load(&fs->asking) >= QUIET_ASKING;
-}
-
 static void refresh_asked(void *arg)
 {
 	struct fs *fs = ((struct refresh *)arg)->fs;
@@ -644,7 +629,6 @@ static bool is_known(const struct node *n, bool version)
 
 static int refresh(struct fs *fs, struct node *n, unsigned max_age_ms, bool version)
 {
-	struct timespec until;
 	struct refresh *x;
 	bool usable;
 	int r = 0;
@@ -696,12 +680,9 @@ static int refresh(struct fs *fs, struct node *n, unsigned max_age_ms, bool vers
 		}
 	}
 	/* A host that has been thinking for longer than the soft wait is not waited for again. */
-	fs_wait_until(&until, usable ? fs_soft_wait(fs, n->refreshing_since) : fs->session->policy.timeout_ms + 1000);
-	while (n->refreshing)
-		if (pthread_cond_timedwait(&fs->changed, &fs->lock, &until) == ETIMEDOUT) {
-			atomic_store(&fs->quiet, n->refreshing);
-			break;
-		}
+	if (!fs_wait_changed_locked(fs, &n->refreshing, usable ? fs_soft_wait(fs, n->refreshing_since)
+	                                                       : fs->session->policy.timeout_ms + 1000))
+		atomic_store(&fs->quiet, true);
 look:
 	if (n->object_at == 0)
 		r = -ENOENT;

@@ -202,6 +202,29 @@ int dir_walk(struct fs *fs, const char *path, struct node **ret);
 /* Drop what is believed of this directory (and of its children's attributes): the next look asks the server. Tells the kernel. */
 void dir_drop(struct fs *fs, struct node *dir);
 
+/* ---- ask.c: questions that nobody's thread waits for to the end ---- */
+/* How much longer something known waits for news that were asked for at `since`; what is known answers then. Once a wait was
+ * in vain the next ones are short, until the server answers anything. */
+unsigned fs_soft_wait(struct fs *fs, uint64_t since);
+/* The server says nothing and enough questions are under way: one more would only wait behind them. Never blocks. */
+bool fs_is_quiet(struct fs *fs);
+/* A question came to r: does the server speak again? */
+void fs_answered(struct fs *fs, int r);
+/* Wait for *waiting (L) to become false, which fs->changed tells, so many ms at most. Lock held. False: it did not. */
+bool fs_wait_changed_locked(struct fs *fs, const bool *waiting, unsigned ms);
+/* First member of a struct of one's own. */
+struct question {
+	struct fs *fs;
+	void (*ask)(struct question *q);        /* blocks; on an asker, or on the caller itself; ends with fs_answered() */
+	void (*done)(struct question *q);       /* frees it */
+	bool waiting;                           /* (L) */
+	unsigned holders;                       /* (L) */
+};
+/* Ask, on a caller. `usable`: something that is known can answer: wait for news softly only. True: it was answered; false: not
+ * yet, what is known must do. question_put() in either case. */
+bool question_ask(struct question *q, bool usable);
+void question_put(struct question *q);
+
 /* ---- keep.c: listings over a restart ---- */
 /* Origin, identity, view and names: equal ones show equal trees. malloc'ed. */
 int keep_space(struct fs *fs, char **ret);
@@ -258,11 +281,6 @@ void op_reply_attr(struct op *op, struct node *n);      /* frees op */
 void op_reply_buf(struct op *op, const void *p, size_t n);      /* frees op */
 void op_reply_xattr(struct op *op, const void *p, size_t n);    /* size 0 asks: replies length or ERANGE; frees op */
 void fs_entry_locked(struct fs *fs, struct node *n, struct fuse_entry_param *ret);
-/* How much longer something known waits for news that were asked for at `since`; what is known answers then. Once a wait was
- * in vain the next ones are short, until the server answers anything. */
-unsigned fs_soft_wait(struct fs *fs, uint64_t since);
-/* The server says nothing and enough questions are under way: one more would only wait behind them. Never blocks. */
-bool fs_is_quiet(struct fs *fs);
 unsigned fs_now_age(uint64_t at);                       /* ms since; UINT_MAX for 0, which is never */
 void fs_wait_until(struct timespec *ret, unsigned ms);  /* that long from now on the monotonic clock */
 

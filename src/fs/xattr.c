@@ -125,35 +125,69 @@ static void keep_doc(struct fs *fs, struct node *n, const struct object *o, cons
 	}
 }
 
+struct doc_question {
+	struct question question;
+	struct node *node;              /* a reference */
+	struct object object;
+	struct doc doc;
+	int r;
+};
+
+static void doc_ask(struct question *q)
+{
+	struct doc_question *x = container_of(q, struct doc_question, question);
+	struct fs *fs = q->fs;
+
+	x->r = backend_get_doc(fs->session, &x->object, &x->doc);
+	fs_answered(fs, x->r);
+	if (x->r < 0)
+		return;
+	keep_doc(fs, x->node, &x->object, &x->doc);
+	if (x->doc.len <= KEPT_MAX)
+		cache_doc_store(fs->cache, fs->space, KIND, x->object.id, x->doc.text, x->doc.len);
+}
+
+static void doc_question_done(struct question *q)
+{
+	struct doc_question *x = container_of(q, struct doc_question, question);
+
+	node_unref(x->node);
+	object_done(&x->object);
+	doc_done(&x->doc);
+	free(x);
+}
+
 int documents_get(struct fs *fs, struct node *n, struct doc *ret)
 {
-	struct object o = {0};
+	struct doc_question *x = calloc(1, sizeof(*x));
 	struct doc kept = {0};
-	int r = node_object(n, &o);
+	struct timespec stored;
+	int r;
 
-	if (r == 0 && kept_doc(fs, n, &o, &kept) == 1) {
+	if (!x)
+		return -ENOMEM;
+	x->question = (struct question){.fs = fs, .ask = doc_ask, .done = doc_question_done, .holders = 1};
+	x->node = node_ref(n);
+	r = node_object(n, &x->object);
+	if (r == 0 && kept_doc(fs, n, &x->object, &kept) == 1) {
 		*ret = kept;
-		object_done(&o);
+		question_put(&x->question);
 		return 0;
 	}
+	if (r == 0 && !kept.text)
+		(void)cache_doc_load(fs->cache, fs->space, KIND, x->object.id, &kept.text, &kept.len, &stored);
 	if (r == 0)
-		r = backend_get_doc(fs->session, &o, ret);
+		r = question_ask(&x->question, kept.text != NULL) ? x->r : -EAGAIN;
 	if (r == 0) {
-		keep_doc(fs, n, &o, ret);
-		if (ret->len <= KEPT_MAX)
-			cache_doc_store(fs->cache, fs->space, KIND, o.id, ret->text, ret->len);
-	}
-	if (r < 0 && o.id && fs_error_is_unreachable(r)) {
-		struct timespec stored;
-
-		if (kept.text || cache_doc_load(fs->cache, fs->space, KIND, o.id, &kept.text, &kept.len, &stored) == 0) {
-			*ret = kept;
-			kept.text = NULL;
-			r = 0;
-		}
+		*ret = x->doc;
+		x->doc = (struct doc){0};
+	} else if (kept.text && fs_error_is_unreachable(r)) {
+		*ret = kept;
+		kept = (struct doc){0};
+		r = 0;
 	}
 	doc_done(&kept);
-	object_done(&o);
+	question_put(&x->question);
 	return r;
 }
 
