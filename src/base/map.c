@@ -219,6 +219,12 @@ size_t map64_count(const struct map64 *m)
 	return m->t.n;
 }
 
+void map64_clear(struct map64 *m)
+{
+	free(m->t.slots);
+	m->t = (struct table){0};
+}
+
 int map64_next(const struct map64 *m, struct map64_iter *it, uint64_t *key, void **value)
 {
 	while (it->at < m->t.room) {

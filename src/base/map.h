@@ -27,6 +27,7 @@ void *map64_get(const struct map64 *m, uint64_t key);
 int map64_set(struct map64 *m, uint64_t key, void *value);
 void *map64_remove(struct map64 *m, uint64_t key);
 size_t map64_count(const struct map64 *m);
+void map64_clear(struct map64 *m);
 int map64_next(const struct map64 *m, struct map64_iter *it, uint64_t *key, void **value);
 
 #endif

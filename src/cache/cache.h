@@ -24,24 +24,28 @@ struct cache_fetch;                             /* a claimed run of sub-blocks t
 
 struct cache_config {
 	const char *dir;                        /* folder for blocks and documents; NULL: memory only */
-	uint64_t memory;                        /* bytes of blocks in memory, at most (pinned ones may exceed it briefly) */
-	uint64_t disk;                          /* bytes on disk, of all mounts that share the folder; 0: no disk */
-	uint64_t disk_free_min;                 /* bytes that must stay free on that file system */
+	uint64_t memory;                        /* bytes of blocks, at most; only what somebody waits for or has pinned exceeds it */
+	uint64_t disk;                          /* bytes of blocks on disk, of all mounts that share the folder, never more; 0: no disk */
+	uint64_t disk_free_min;                 /* bytes that must stay free on that file system: blocks leave for that too */
 };
 
-/* Make the folders, open the documents. A folder that cannot be used (full, read-only, corrupt, on a failing disk) is a
- * warning in the log and a cache in memory only, not an error. -ENOMEM. */
+/* Make the folders, open the documents: blocks on the local disk, but not for longer because an old cache is large. A folder
+ * that cannot be used (full, read-only, corrupt, on a failing disk) is a warning in the log and a cache in memory only, or
+ * one to which nothing is added, not an error; nor is one that fails, fills or is removed later. `config->dir` is borrowed
+ * for this call. -ENOMEM. */
 int cache_new(const struct cache_config *config, struct cache **ret);
 /* All files must be closed. Writes what is still owed to the disk, stops the threads. */
 void cache_free(struct cache *c);
 
 /* The content named `key` (origin, identity, id and version: equal keys have equal bytes), of `size` bytes. Counted: the
- * same key opened twice is the same file. Never blocks: what the disk has of it is learnt on the disk thread, and asks
- * park until then. */
+ * same key opened twice is the same file; with another size it is another content. Never blocks: what the disk has of it is
+ * learnt on a disk thread, and asks park until then. A key longer than 4,072 bytes or a content longer than 1 TiB is kept in
+ * memory only. -EFBIG: no file can be so long. -ENOMEM. */
 int cache_open(struct cache *c, const char *key, uint64_t size, struct cache_file **ret);
 void cache_close(struct cache_file *f);
 /* Forget every byte of this content, in memory and on disk: it was found to be wrong. Fetches under way go on and are
- * thrown away; pinned hits stay valid. */
+ * thrown away; who waits is told -EAGAIN; pinned hits keep their bytes. Whoever opens the key afterwards finds nothing, even
+ * before the disk thread has removed it. Any thread, never blocks. */
 void cache_forget(struct cache_file *f);
 
 /* Bytes that are there, pinned until cache_put(). */
@@ -69,20 +73,22 @@ enum cache_answer {
 	CACHE_FETCH,    /* parked too, and some of it nobody fetches: claim it with cache_claim(), or cache_unwait() */
 };
 /* Ask for bytes offset .. offset+n-1 (n <= CACHE_READ_MAX, inside the file). Any thread, never blocks. w may be NULL
- * (only look: then nothing is parked). */
+ * (only look: then nothing is parked, and CACHE_FETCH may also mean that the disk has it). */
 enum cache_answer cache_ask(struct cache_file *f, uint64_t offset, size_t n, struct cache_waiter *w, struct cache_hit *ret);
 /* Take w out of the queue: true when ready() was not and will not be called. */
 bool cache_unwait(struct cache_file *f, struct cache_waiter *w);
 void cache_put(struct cache_file *f, struct cache_hit *hit);
 
 /* Claim what nobody has or fetches in [first, first+count): the first absent run of sub-blocks in it that neither memory
- * nor disk has. *ret_first, *ret_count: its bytes (the end of the file cuts the last sub-block). `demand` claims always
- * succeed in getting memory; others (prefetch) get what the budget has left. 1 claimed, 0 nothing to claim (all is there,
- * claimed, or no room), -ENOMEM. */
+ * nor disk has. *ret_first, *ret_count: its bytes (the end of the file cuts the last sub-block). What the disk has of the
+ * range is read ahead. All of it gets what memory the budget has left; beyond that, with `demand`, only sub-blocks that
+ * somebody waits for. 1 claimed, 0 nothing to claim (all is there, on its way, or no room), -ENOMEM: nothing is claimed, and
+ * who waits for some of the range is told so. Any thread, never blocks; may call ready(). */
 int cache_claim(struct cache_file *f, uint64_t first, uint64_t count, bool demand, struct cache_fetch **ret,
                 uint64_t *ret_first, uint64_t *ret_count);
 /* Bytes of the run, in order. Each full sub-block wakes who waits for it. Any one thread at a time; never blocks (the
- * disk is written later, on the disk thread). More bytes than were claimed: -EMSGSIZE. */
+ * disk is written later, on a disk thread, and not at all while it is too slow). More bytes than were claimed: -EMSGSIZE,
+ * and none of them is taken. */
 int cache_fill(struct cache_fetch *x, const void *data, size_t n);
 /* End: err 0 when all came; otherwise who waits for the rest is told err (-EAGAIN: ask anew). Frees x. */
 void cache_fetched(struct cache_fetch *x, int err);
@@ -94,7 +100,7 @@ uint64_t cache_have(struct cache_file *f);
 struct cache_stats {
 	uint64_t memory_used, memory_limit, disk_used, disk_limit;
 	uint64_t hits, misses, disk_hits, disk_bad, disk_errors, evicted_memory, evicted_disk;
-	bool disk_ok;
+	bool disk_ok;                           /* no part of it is being left alone after errors */
 };
 void cache_get_stats(struct cache *c, struct cache_stats *ret);
 

@@ -1,21 +1,23 @@
 /* disk.c - blocks on disk: a sparse data file and a map file for each version of a content, and the threads that use them.
  *
  *   DIR/blocks/HH/HASH.data   block i at i * 1 MiB, sparse
- *   DIR/blocks/HH/HASH.map    0      "scifsmap" | u32 format = 1 | u32 key length | u64 size of the content | key ...
+ *   DIR/blocks/HH/HASH.map    0      "scifsmap" | u32 format = 1 | u32 key length | u64 size of the content | key ... 0
  *                             4096   block 0: u64 sum[32] | u64 last use (s) | u64 times read again
  *                             4368   block 1 ...
- *   DIR/blocks/usage          u64 bytes reserved, of all mounts; changed under an exclusive lock of this file
- *   DIR/blocks/alive          shared lock while a mount lives; who gets it alone counts `usage` anew
+ *   DIR/blocks/usage, alive   drawn in usage.c
  *
- * A sum is xxh3 of the sub-block's bytes mixed with the key and its place, 0 for absent. Nothing is ever fsynced: after a
- * crash a sum does not fit its bytes and the sub-block counts as absent. Several processes share the files by pread and
- * pwrite alone (a mapping would turn a failing disk into SIGBUS). Who has a content open holds a shared lock of its map file;
- * the evictor punches blocks out of files that are in use and removes those that are not.
+ * HASH is 32 digits made of key and size, HH its first two. Numbers are in the machine's own order. A file of another format
+ * (or another machine's) is not what it should be: it is removed and begun anew.
  *
- * Threads: one reads, one writes, so that a slow write delays no reader. A disk that fails a few times is left alone for a
- * while; reads then go on from memory and network.
+ * A sum is xxh3 of the sub-block's bytes mixed with the key and its place, 0 for absent; it is checked at each read. Nothing
+ * is ever fsynced: after a crash a sum does not fit its bytes and the sub-block counts as absent. Several processes share the
+ * files by pread and pwrite alone (a mapping would turn a failing disk into SIGBUS). Who has a content open holds a shared
+ * flock of its map file, which keeps others from removing it, though not from punching blocks out. Who writes a block or
+ * punches it out holds a lock of that part of the data file.
+ *
+ * Threads: some read, one writes, so that a slow write delays no reader. Reading and writing each have their health: a disk
+ * that fails a few times in one of them is left alone in that for a while, and reads go on from memory and network.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -23,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -36,43 +37,49 @@
 #include "base/str.h"
 #include "cache/private.h"
 
-#define MAP_MAGIC "scifsmap"
-#define MAP_FORMAT 1
-#define MAP_HEADER 4096
-#define KEY_MAX (MAP_HEADER - 24)
-#define FILE_MAX (1ull << 40)           /* a longer content is kept in memory only */
+#define READERS 4
 #define JOBS_MAX 8192                   /* jobs waiting for a disk thread */
+#define OPEN_MAX 64                     /* contents whose two files are open at once */
+#define DOOMED_MAX 4096                 /* contents that were forgotten and could not be removed yet */
 #define FAULTS_MAX 3                    /* errors in a row until the disk is left alone */
 #define REST_MS 60000                   /* for so long */
 #define USED_GRAIN_S 60                 /* a last use is written again after so long */
-#define EVICT_TO_PERCENT 90
+#define GRAIN_MAX (64u << 10)           /* the largest unit of a file system that is believed */
+#define ENTRIES 64                      /* of a map, read at once */
 
-struct map_header {
-	char magic[8];
-	uint32_t format, key_len;
-	uint64_t size;
-	char key[KEY_MAX];
+/* The two files of a content while they are open. */
+struct disk_files {
+	struct list link;               /* in disk->open, least recently used first; or in disk->closing */
+	struct cache_file *owner;       /* whose `open` this is; NULL: nobody's any more */
+	unsigned refs;                  /* the owner's and each user's */
+	int map_fd, data_fd;
+	bool readonly;
 };
-_Static_assert(sizeof(struct map_header) == MAP_HEADER, "the header is a page");
 
-struct map_entry {
-	uint64_t sum[SUBS];
-	uint64_t used, hits;
+struct health {
+	const char *doing;
+	_Atomic unsigned faults;
+	_Atomic uint64_t rest_until;
 };
 
 struct disk {
 	struct cache *cache;
 	char *dir;                      /* DIR/blocks */
 	struct thread_pool *reader, *writer;
-	int usage_fd, alive_fd;
-	uint64_t limit, free_min;
-	_Atomic unsigned faults;
-	_Atomic uint64_t rest_until;
-	_Atomic uint64_t used;          /* as last seen */
-	_Atomic uint64_t bad, errors, hits, evicted;
+	struct usage *usage;            /* the writer's; NULL: readonly */
+	uint64_t limit;
+	size_t grain;                   /* the file system's unit */
+	struct health reading, writing;
+	_Atomic uint64_t bad, errors, hits;
 	_Atomic unsigned saving;        /* blocks pinned by saves that wait */
 	unsigned saving_max;
-	bool readonly;
+	atomic_bool closed;             /* nothing of it is used any more */
+
+	pthread_mutex_t lock;           /* guards what follows and every cache_file's `open`; nothing is done on disk under it */
+	struct list open, closing;
+	unsigned n_open;
+	struct map *doomed;             /* path without its end -> anything: to be removed before it is looked at again */
+	pthread_mutex_t removing;       /* for disk threads only: one removes what is doomed at a time */
 };
 
 struct job {
@@ -83,42 +90,42 @@ struct job {
 
 /* ---- health ---- */
 
-static void fault(struct disk *d, int err, const char *doing)
+static void fault(struct disk *d, struct health *h, int err)
 {
 	atomic_fetch_add(&d->errors, 1);
-	if (atomic_fetch_add(&d->faults, 1) + 1 < FAULTS_MAX)
+	if (atomic_fetch_add(&h->faults, 1) + 1 < FAULTS_MAX)
 		return;
-	atomic_store(&d->faults, 0);
-	atomic_store(&d->rest_until, clock_mono_ms() + REST_MS);
-	log_warn("cache: %s: %s: %s; the disk is left alone for a while", d->dir, doing, strerror(-err));
+	atomic_store(&h->faults, 0);
+	atomic_store(&h->rest_until, clock_mono_ms() + REST_MS);
+	log_warn("cache: %s: %s: %s; it is left alone for a while", d->dir, h->doing, strerror(-err));
 }
 
-static void fine(struct disk *d)
+static void fine(struct health *h)
 {
-	atomic_store(&d->faults, 0);
+	atomic_store(&h->faults, 0);
 }
 
-static bool resting(struct disk *d)
+static bool resting(struct disk *d, struct health *h)
 {
-	return atomic_load(&d->rest_until) > clock_mono_ms();
+	return atomic_load(&d->closed) || atomic_load(&h->rest_until) > clock_mono_ms();
 }
 
-/* ---- files ---- */
+/* ---- names, sums, locks ---- */
 
 static uint64_t key_hash(const struct cache_file *f)
 {
 	return digest_xxh3_64(f->key, strlen(f->key));
 }
 
-static int path_of(struct disk *d, const struct cache_file *f, const char *kind, char **ret)
+/* Without ".map" or ".data". */
+static int base_of(const struct disk *d, const struct cache_file *f, char **ret)
 {
 	char size[24];
 	uint64_t a = key_hash(f), b;
 
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)f->size);
 	b = digest_hash64((const char *const[]){f->key, size, NULL});
-	return str_fmt(ret, "%s/%02x/%016llx%016llx.%s", d->dir, (unsigned)(a & 255), (unsigned long long)a,
-	               (unsigned long long)b, kind);
+	return str_fmt(ret, "%s/%02x/%016llx%016llx", d->dir, (unsigned)(a >> 56), (unsigned long long)a, (unsigned long long)b);
 }
 
 static uint64_t sum_of(uint64_t key, uint64_t index, unsigned sub, const void *p, size_t n)
@@ -132,17 +139,67 @@ static size_t sub_length(const struct cache_file *f, uint64_t index, unsigned su
 {
 	uint64_t at = index * CACHE_BLOCK + (uint64_t)sub * CACHE_SUB;
 
+	if (at >= f->size)
+		return 0;
 	return f->size - at < CACHE_SUB ? (size_t)(f->size - at) : CACHE_SUB;
-}
-
-static off_t entry_at(uint64_t index)
-{
-	return MAP_HEADER + (off_t)(index * sizeof(struct map_entry));
 }
 
 static uint64_t blocks_of(const struct cache_file *f)
 {
 	return (f->size + CACHE_BLOCK - 1) / CACHE_BLOCK;
+}
+
+static bool lock_block(int fd, uint64_t index, short type)
+{
+	struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)(index * CACHE_BLOCK), .l_len = CACHE_BLOCK};
+
+	/* Where a file system has no such locks, a lost race costs a sub-block, not a wrong byte. */
+	return fcntl(fd, F_OFD_SETLK, &l) == 0 || (errno != EAGAIN && errno != EACCES);
+}
+
+bool disk_lock_block(int data_fd, uint64_t index)
+{
+	return lock_block(data_fd, index, F_WRLCK);
+}
+
+void disk_unlock_block(int data_fd, uint64_t index)
+{
+	(void)lock_block(data_fd, index, F_UNLCK);
+}
+
+/* ---- the files of a content ---- */
+
+static int open_kind(const char *base, const char *kind, int flags)
+{
+	_cleanup_free_ char *path = NULL;
+	struct stat st;
+	int fd;
+
+	if (str_fmt(&path, "%s.%s", base, kind) < 0)
+		return -ENOMEM;
+	fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return -EBADMSG;
+	}
+	return fd;
+}
+
+static void unlink_kind(const char *base, const char *kind)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (str_fmt(&path, "%s.%s", base, kind) == 0)
+		(void)unlink(path);
+}
+
+static bool is_there(const char *base, const char *kind)
+{
+	_cleanup_free_ char *path = NULL;
+
+	return str_fmt(&path, "%s.%s", base, kind) < 0 || access(path, F_OK) == 0;
 }
 
 /* 0: it is the map of this content. -EBADMSG: of another, or of nothing. */
@@ -159,76 +216,84 @@ static int check_header(const struct cache_file *f, int fd)
 	return 0;
 }
 
-static int open_data(struct disk *d, struct cache_file *f, int flags)
+static void files_free(struct disk_files *x)
 {
-	_cleanup_free_ char *path = NULL;
-	int r = path_of(d, f, "data", &path);
+	if (!x)
+		return;
+	if (x->map_fd >= 0)
+		close(x->map_fd);
+	if (x->data_fd >= 0)
+		close(x->data_fd);
+	free(x);
+}
+DEFINE_CLEANUP(struct disk_files *, files_free)
 
-	if (r < 0)
-		return r;
-	f->data_fd = open(path, flags | O_CLOEXEC, 0600);
-	return f->data_fd < 0 ? -errno : 0;
+static struct disk_files *files_new(void)
+{
+	struct disk_files *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return NULL;
+	list_init(&x->link);
+	x->map_fd = x->data_fd = -1;
+	return x;
 }
 
-static void close_files(struct cache_file *f)
+/* The shared lock, and the certainty that it is one of a file that can still be found. */
+static int hold(int map_fd)
 {
-	if (f->map_fd >= 0)
-		close(f->map_fd);
-	if (f->data_fd >= 0)
-		close(f->data_fd);
-	f->map_fd = f->data_fd = -1;
+	struct stat st;
+	int r = file_lock(map_fd, false, false);
+
+	/* -EWOULDBLOCK: somebody is removing it. Others: no such locks there; the evictor gets none either. */
+	if (r == -EWOULDBLOCK)
+		return -ENOENT;
+	return fstat(map_fd, &st) < 0 ? -errno : st.st_nlink ? 0 : -ENOENT;
 }
 
 /* Open what is there. -ENOENT: nothing. */
-static int open_existing(struct disk *d, struct cache_file *f)
+static int open_existing(const struct cache_file *f, const char *base, struct disk_files **ret)
 {
-	_cleanup_free_ char *path = NULL;
-	int r = path_of(d, f, "map", &path), flags = O_RDWR;
+	_cleanup_(files_freep) struct disk_files *x = files_new();
+	int flags = O_RDWR, r;
 
-	if (r < 0)
-		return r;
-	f->map_fd = open(path, flags | O_CLOEXEC);
-	if (f->map_fd < 0 && (errno == EROFS || errno == EACCES)) {
+	if (!x)
+		return -ENOMEM;
+	x->map_fd = open_kind(base, "map", flags);
+	if (x->map_fd == -EROFS || x->map_fd == -EACCES) {
 		flags = O_RDONLY;
-		f->disk_readonly = true;
-		f->map_fd = open(path, flags | O_CLOEXEC);
+		x->readonly = true;
+		x->map_fd = open_kind(base, "map", flags);
 	}
-	if (f->map_fd < 0)
-		return -errno;
-	(void)file_lock(f->map_fd, false, false);       /* it only keeps the evictor from removing the file */
-	r = check_header(f, f->map_fd);
+	r = x->map_fd < 0 ? x->map_fd : hold(x->map_fd);
 	if (r == 0)
-		r = open_data(d, f, flags);
-	if (r < 0) {
-		close_files(f);
-		if (r == -EBADMSG || r == -ENOENT) {
-			log_info("cache: %s: not what it should be: removed", path);
-			(void)unlink(path);     /* if it cannot go, it is found again and ignored again */
-			r = -ENOENT;
-		}
+		r = check_header(f, x->map_fd);
+	if (r == 0) {
+		x->data_fd = open_kind(base, "data", flags);
+		r = x->data_fd < 0 ? x->data_fd == -ENOENT ? -EBADMSG : x->data_fd : 0;
 	}
+	if (r == -EBADMSG) {
+		log_info("cache: %s.map: not what it should be: removed", base);
+		unlink_kind(base, "map");       /* if it cannot go, it is found again and ignored again */
+		unlink_kind(base, "data");
+		r = -ENOENT;
+	}
+	if (r == -ENOTDIR || r == -ELOOP)
+		r = -ENOENT;
+	if (r == 0)
+		*ret = TAKE(x);
 	return r;
 }
 
-static int make_files(struct disk *d, struct cache_file *f)
+/* A map with a header and no sums, under its name unless another mount was quicker. */
+static int make_map(const struct cache_file *f, const char *base)
 {
 	_cleanup_free_ char *path = NULL, *tmp = NULL;
 	_cleanup_free_ struct map_header *h = calloc(1, sizeof(*h));
-	char *slash;
-	int fd, r;
+	_cleanup_close_ int fd = -1;
+	int r;
 
-	if (!h)
-		return -ENOMEM;
-	r = path_of(d, f, "map", &path);
-	if (r < 0)
-		return r;
-	slash = strrchr(path, '/');
-	*slash = 0;
-	r = file_mkdirs(path, 0700);
-	*slash = '/';
-	if (r < 0)
-		return r;
-	if (str_fmt(&tmp, "%s.tmp-XXXXXX", path) < 0)
+	if (!h || str_fmt(&path, "%s.map", base) < 0 || str_fmt(&tmp, "%s.tmp-XXXXXX", base) < 0)
 		return -ENOMEM;
 	fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0)
@@ -239,249 +304,219 @@ static int make_files(struct disk *d, struct cache_file *f)
 	h->size = f->size;
 	memcpy(h->key, f->key, h->key_len);
 	r = file_pwrite_all(fd, h, sizeof(*h), 0);
-	/* link, not rename: another mount may have made it in between, and its sums stand. */
-	if (r == 0 && link(tmp, path) < 0 && errno != EEXIST)
+	/* link, not rename: another mount may have made it in between, and its sums stand. Not every file system has links. */
+	if (r == 0 && link(tmp, path) < 0 && errno != EEXIST && rename(tmp, path) < 0)
 		r = -errno;
 	(void)unlink(tmp);
-	close(fd);
-	if (r < 0)
-		return r;
-	f->map_fd = open(path, O_RDWR | O_CLOEXEC);
-	if (f->map_fd < 0)
-		return -errno;
-	(void)file_lock(f->map_fd, false, false);
-	r = check_header(f, f->map_fd);
-	if (r == 0)
-		r = open_data(d, f, O_RDWR | O_CREAT);
-	if (r < 0)
-		close_files(f);
 	return r;
 }
 
-/* ---- the limit, shared by all mounts ---- */
-
-static uint64_t file_bytes(const char *path)
+static int make_files(const struct cache_file *f, const char *base, struct disk_files **ret)
 {
-	struct stat st;
+	_cleanup_free_ char *folder = strdup(base);
+	_cleanup_(files_freep) struct disk_files *x = files_new();
+	int r;
 
-	return stat(path, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
-}
-
-struct found {
-	char *base;             /* path without .map */
-	int map_fd;
-	uint64_t blocks, gone;
-};
-
-struct finds {
-	VEC(struct found) files;
-	VEC(struct evict_block) blocks;
-	uint64_t bytes;
-};
-
-static void finds_done(struct finds *x)
-{
-	for (size_t i = 0; i < x->files.n; i++) {
-		close(x->files.at[i].map_fd);
-		free(x->files.at[i].base);
+	if (!folder || !x)
+		return -ENOMEM;
+	*strrchr(folder, '/') = 0;
+	r = file_mkdirs(folder, 0700);
+	if (r == 0)
+		r = make_map(f, base);
+	if (r < 0)
+		return r;
+	x->map_fd = open_kind(base, "map", O_RDWR);
+	r = x->map_fd < 0 ? x->map_fd : hold(x->map_fd);
+	if (r == 0)
+		r = check_header(f, x->map_fd);
+	if (r == 0) {
+		x->data_fd = open_kind(base, "data", O_RDWR | O_CREAT);
+		r = x->data_fd < 0 ? x->data_fd : 0;
 	}
-	vec_done(&x->files);
-	vec_done(&x->blocks);
+	if (r == 0)
+		*ret = TAKE(x);
+	return r;
 }
 
-#define FINDS_MAX 512           /* map files that are held open at once while evicting */
-
-static void find_blocks(struct finds *x, size_t file, int fd)
+/* Remove what is doomed under this name, before anybody looks at it. -errno: it cannot be removed; it must not be used. */
+static int settle_doomed(struct disk *d, const char *base)
 {
-	struct map_entry e;
+	bool doomed = false;
+	int r = 0;
 
-	for (uint64_t i = 0; file_pread_all(fd, &e, sizeof(e), entry_at(i)) == 0; i++) {
-		uint64_t bytes = 0;
+	WITH_LOCK(&d->removing) {
+		_cleanup_free_ char *path = NULL;
+		_cleanup_close_ int fd = -1;
 
-		for (unsigned s = 0; s < SUBS; s++)
-			bytes += e.sum[s] ? CACHE_SUB : 0;
-		if (bytes && vec_push(&x->blocks, (struct evict_block){file, i, e.used, e.hits, bytes}) == 0)
-			x->files.at[file].blocks++;
-	}
-}
-
-/* Go through DIR/blocks/HH: count bytes, and for the evictor the blocks of up to FINDS_MAX contents. Leftovers of a crash
- * (data without a map) are removed. */
-static void scan(struct disk *d, struct finds *x, bool blocks)
-{
-	for (unsigned h = 0; h < 256; h++) {
-		_cleanup_free_ char *dir = NULL;
-		struct dirent *e;
-		DIR *list;
-
-		if (str_fmt(&dir, "%s/%02x", d->dir, h) < 0 || !(list = opendir(dir)))
-			continue;
-		while ((e = readdir(list))) {
-			_cleanup_free_ char *path = NULL, *other = NULL;
-			struct found f = {0};
-			struct stat st;
-
-			if (e->d_name[0] == '.' || str_fmt(&path, "%s/%s", dir, e->d_name) < 0)
-				continue;
-			if (str_ends(path, ".data")) {
-				x->bytes += file_bytes(path);
-				if (str_fmt(&other, "%.*s.map", (int)strlen(path) - 5, path) == 0 && access(other, F_OK) < 0)
-					(void)unlink(path);
-				continue;
-			}
-			if (!str_ends(path, ".map")) {
-				if (strstr(e->d_name, ".tmp-") && stat(path, &st) == 0 && st.st_mtime + 3600 < clock_wall().tv_sec)
-					(void)unlink(path);
-				continue;
-			}
-			x->bytes += file_bytes(path);
-			if (!blocks || x->files.n >= FINDS_MAX)
-				continue;
-			f.map_fd = open(path, O_RDWR | O_CLOEXEC);
-			f.base = strndup(path, strlen(path) - 4);
-			if (f.map_fd < 0 || !f.base || vec_push(&x->files, f) < 0) {
-				if (f.map_fd >= 0)
-					close(f.map_fd);
-				free(f.base);
-				continue;
-			}
-			find_blocks(x, x->files.n - 1, f.map_fd);
-		}
-		closedir(list);
-	}
-}
-
-static void punch(const struct found *f, uint64_t index)
-{
-	static const struct map_entry none;
-	_cleanup_free_ char *path = NULL;
-	_cleanup_close_ int fd = -1;
-
-	/* The sums first: what has no sum is not there, whatever its bytes. */
-	if (file_pwrite_all(f->map_fd, &none, sizeof(none), entry_at(index)) < 0 || str_fmt(&path, "%s.data", f->base) < 0)
-		return;
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0)
-		(void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(index * CACHE_BLOCK), CACHE_BLOCK);
-}
-
-static void remove_if_unused(const struct found *f)
-{
-	_cleanup_free_ char *map = NULL, *data = NULL;
-
-	if (file_lock(f->map_fd, true, false) < 0)
-		return;
-	if (str_fmt(&map, "%s.map", f->base) == 0 && str_fmt(&data, "%s.data", f->base) == 0) {
-		(void)unlink(data);
-		(void)unlink(map);
-	}
-}
-
-static uint64_t room_on_disk(struct disk *d)
-{
-	struct statvfs st;
-
-	if (fstatvfs(d->usage_fd, &st) < 0)
-		return 0;
-	return (uint64_t)st.f_bavail * st.f_frsize;
-}
-
-/* Usage's lock is held. Returns the bytes that are used afterwards. */
-static uint64_t evict(struct disk *d, uint64_t want)
-{
-	struct finds x = {0};
-	uint64_t target, gone = 0;
-
-	scan(d, &x, true);
-	target = d->limit / 100 * EVICT_TO_PERCENT;
-	target = target > want ? target - want : 0;
-	evict_order(x.blocks.at, x.blocks.n, (uint64_t)clock_wall().tv_sec);
-	for (size_t i = 0; i < x.blocks.n; i++) {
-		struct evict_block *b = &x.blocks.at[i];
-		struct found *f = &x.files.at[b->file];
-
-		if (x.bytes - gone <= target && room_on_disk(d) >= d->free_min + want)
+		WITH_LOCK(&d->lock)
+			doomed = map_get(d->doomed, base) != NULL;
+		if (!doomed)
 			break;
-		punch(f, b->index);
-		gone += b->bytes;
-		atomic_fetch_add(&d->evicted, 1);
-		if (++f->gone == f->blocks)
-			remove_if_unused(f);
+		/* Other mounts that have it open: without sums there is nothing in it. */
+		fd = open_kind(base, "map", O_RDWR);
+		if (fd >= 0 && ftruncate(fd, MAP_HEADER) < 0)
+			r = -errno;
+		unlink_kind(base, "data");
+		unlink_kind(base, "map");
+		if (!is_there(base, "map"))
+			r = 0;
+		else if (r == 0 && fd < 0)
+			r = fd;
+		if (r == 0)
+			WITH_LOCK(&d->lock)
+				map_remove(d->doomed, base);
 	}
-	finds_done(&x);
-	return x.bytes > gone ? x.bytes - gone : 0;
+	return r;
 }
 
-/* Before a write: does it fit? Makes room if it must. */
-static bool reserve(struct disk *d, uint64_t want)
+/* ---- which are open ---- */
+
+static void close_queued(struct disk *d)
 {
-	uint64_t used = 0;
-	bool fits;
+	struct list queued;
 
-	if (file_lock(d->usage_fd, true, true) < 0)
-		return false;
-	if (file_pread_all(d->usage_fd, &used, sizeof(used), 0) < 0)
-		used = 0;
-	if (used + want > d->limit || room_on_disk(d) < d->free_min + want)
-		used = evict(d, want);
-	fits = used + want <= d->limit && room_on_disk(d) >= d->free_min + want;
-	if (fits)
-		used += want;
-	if (file_pwrite_all(d->usage_fd, &used, sizeof(used), 0) < 0)
-		fits = false;
-	(void)flock(d->usage_fd, LOCK_UN);
-	atomic_store(&d->used, used);
-	return fits;
-}
+	list_init(&queued);
+	WITH_LOCK(&d->lock)
+		while (!list_empty(&d->closing)) {
+			struct list *l = d->closing.next;
 
-/* Alone in this folder: the count of a mount that was killed may be wrong. */
-static void count_run(void *arg)
-{
-	struct disk *d = arg;
-	struct finds x = {0};
+			list_remove(l);
+			list_append(&queued, l);
+		}
+	while (!list_empty(&queued)) {
+		struct disk_files *x = list_first(&queued, struct disk_files, link);
 
-	if (file_lock(d->alive_fd, true, false) == 0 && file_lock(d->usage_fd, true, true) == 0) {
-		scan(d, &x, false);
-		if (file_pwrite_all(d->usage_fd, &x.bytes, sizeof(x.bytes), 0) == 0)
-			atomic_store(&d->used, x.bytes);
-		(void)flock(d->usage_fd, LOCK_UN);
-		finds_done(&x);
+		list_remove(&x->link);
+		files_free(x);
 	}
-	(void)file_lock(d->alive_fd, false, false);
 }
 
-/* ---- jobs ---- */
+/* d->lock held. The owner's reference goes; with the last one the files are closed by the next disk thread that passes. */
+static void disown_locked(struct disk *d, struct disk_files *x)
+{
+	if (!x->owner)
+		return;
+	x->owner->open = NULL;
+	x->owner = NULL;
+	d->n_open--;
+	list_remove(&x->link);
+	if (--x->refs == 0)
+		list_append(&d->closing, &x->link);
+}
+
+static void files_put(struct disk *d, struct disk_files *x)
+{
+	if (!x)
+		return;
+	WITH_LOCK(&d->lock)
+		if (--x->refs == 0)
+			list_append(&d->closing, &x->link);
+	close_queued(d);
+}
+
+/* On a disk thread; the file must stay meanwhile. -ENOENT: there are none (never with `make`). */
+static int files_get(struct disk *d, struct cache_file *f, bool make, struct disk_files **ret)
+{
+	_cleanup_free_ char *base = NULL;
+	_cleanup_(files_freep) struct disk_files *x = NULL;
+	struct disk_files *have = NULL;
+	int r;
+
+	WITH_LOCK(&d->lock)
+		if (f->open) {
+			have = f->open;
+			have->refs++;
+			list_remove(&have->link);
+			list_append(&d->open, &have->link);
+		}
+	if (have) {
+		*ret = have;
+		return 0;
+	}
+	r = base_of(d, f, &base);
+	if (r == 0)
+		r = settle_doomed(d, base);
+	if (r == 0)
+		r = open_existing(f, base, &x);
+	/* Again, if it was being removed at that moment. */
+	for (int i = 0; make && r == -ENOENT && i < 3; i++)
+		r = make_files(f, base, &x);
+	if (r < 0)
+		return r;
+	WITH_LOCK(&d->lock) {
+		if (!f->open) {
+			f->open = TAKE(x);
+			f->open->owner = f;
+			f->open->refs = 1;
+			d->n_open++;
+		} else {
+			list_remove(&f->open->link);    /* another thread was quicker */
+		}
+		list_append(&d->open, &f->open->link);
+		f->open->refs++;
+		*ret = f->open;
+		while (d->n_open > OPEN_MAX)
+			disown_locked(d, list_first(&d->open, struct disk_files, link));
+	}
+	close_queued(d);
+	return 0;
+}
+
+void disk_file_done(struct cache_file *f)
+{
+	struct disk *d = f->cache->disk;
+
+	free(f->on_disk);
+	if (d)
+		WITH_LOCK(&d->lock)
+			if (f->open)
+				disown_locked(d, f->open);
+}
+
+/* ---- looking ---- */
+
+static void look_at_map(const struct cache_file *f, int fd, uint32_t *on_disk)
+{
+	struct map_entry e[ENTRIES];
+	uint64_t n = blocks_of(f), i = 0;
+
+	while (i < n) {
+		ssize_t got = pread(fd, e, sizeof(e), entry_at(i));
+		size_t whole = got < 0 ? 0 : (size_t)got / sizeof(e[0]);
+
+		if (!whole)
+			return;
+		for (size_t k = 0; k < whole && i < n; k++, i++)
+			for (unsigned s = 0; s < SUBS; s++)
+				if (e[k].sum[s])
+					on_disk[i] |= 1u << s;
+	}
+}
 
 static void look_run(void *arg)
 {
 	struct cache_file *f = arg;
 	struct disk *d = f->cache->disk;
-	struct map_entry e;
-	int r = resting(d) ? -EAGAIN : open_existing(d, f);
+	uint32_t *on_disk = calloc(blocks_of(f), sizeof(*on_disk));
+	struct disk_files *x = NULL;
+	int r = resting(d, &d->reading) ? -EAGAIN : files_get(d, f, false, &x);
 
 	if (r == 0) {
-		uint64_t n = blocks_of(f);
-
-		for (uint64_t i = 0; i < n && file_pread_all(f->map_fd, &e, sizeof(e), entry_at(i)) == 0; i++)
-			for (unsigned s = 0; s < SUBS; s++)
-				if (e.sum[s])
-					f->on_disk[i] |= 1u << s;
-		fine(d);
+		if (on_disk)
+			look_at_map(f, x->map_fd, on_disk);
+		fine(&d->reading);
 	} else if (r != -ENOENT && r != -EAGAIN) {
-		fault(d, r, "opening");
+		fault(d, &d->reading, r);
 	}
-	table_looked(f);
+	files_put(d, x);
+	table_looked(f, on_disk);
 }
 
 void disk_look(struct cache_file *f)
 {
 	struct disk *d = f->cache->disk;
 
-	f->map_fd = f->data_fd = -1;
-	if (!d || f->size > FILE_MAX || strlen(f->key) > KEY_MAX || !f->size)
-		return;
-	f->on_disk = calloc(blocks_of(f), sizeof(*f->on_disk));
-	if (!f->on_disk)
+	if (f->size > FILE_MAX || strlen(f->key) > KEY_MAX || !f->size)
 		return;
 	cache_file_ref_locked(f);
 	f->disk = DISK_LOOKING;
@@ -491,20 +526,20 @@ void disk_look(struct cache_file *f)
 	}
 }
 
-/* Which of `bits` have right bytes on disk, read into the block. */
-static uint32_t load(struct disk *d, struct cache_file *f, struct block *b, uint32_t bits)
-{
-	uint64_t key = key_hash(f), now = (uint64_t)clock_wall().tv_sec;
-	struct map_entry e;
-	uint32_t good = 0;
-	int r;
+/* ---- reading ---- */
 
-	if (f->map_fd < 0 || resting(d))
-		return 0;
-	r = file_pread_all(f->map_fd, &e, sizeof(e), entry_at(b->index));
+/* Which of `bits` have right bytes on disk, read into the block. */
+static uint32_t load_from(struct disk *d, struct disk_files *x, struct block *b, uint32_t bits)
+{
+	const struct cache_file *f = b->file;
+	uint64_t key = key_hash(f), now = (uint64_t)clock_wall().tv_sec;
+	struct map_entry e, again;
+	uint32_t good = 0, wrong = 0;
+	int r = file_pread_all(x->map_fd, &e, sizeof(e), entry_at(b->index));
+
 	if (r < 0) {
 		if (r != -ENODATA)
-			fault(d, r, "reading");
+			fault(d, &d->reading, r);
 		return 0;
 	}
 	for (unsigned s = 0; s < SUBS; ) {
@@ -517,27 +552,47 @@ static uint32_t load(struct disk *d, struct cache_file *f, struct block *b, uint
 			s++;
 			continue;
 		}
-		r = file_pread_all(f->data_fd, b->data + (size_t)s * CACHE_SUB, n,
+		r = file_pread_all(x->data_fd, b->data + (size_t)s * CACHE_SUB, n,
 		                   (off_t)(b->index * CACHE_BLOCK + (uint64_t)s * CACHE_SUB));
 		if (r < 0 && r != -ENODATA)
-			fault(d, r, "reading");
+			fault(d, &d->reading, r);
 		for (unsigned k = s; k < end; k++) {
 			if (r == 0 && sum_of(key, b->index, k, b->data + (size_t)k * CACHE_SUB, sub_length(f, b->index, k)) == e.sum[k])
 				good |= 1u << k;
-			else if (r == 0)
-				atomic_fetch_add(&d->bad, 1);
+			else if (r == 0 || r == -ENODATA)
+				wrong |= 1u << k;
 		}
 		s = end;
 	}
-	if (good && !f->disk_readonly && (e.used + USED_GRAIN_S < now || !e.hits)) {
+	/* It is damage unless somebody wrote or evicted it meanwhile. */
+	if (wrong && file_pread_all(x->map_fd, &again, sizeof(again), entry_at(b->index)) == 0)
+		for (unsigned k = 0; k < SUBS; k++)
+			if (wrong & 1u << k && again.sum[k] == e.sum[k])
+				atomic_fetch_add(&d->bad, 1);
+	if (good && !x->readonly && (e.used + USED_GRAIN_S < now || e.used > now || !e.hits)) {
 		uint64_t used[2] = {now, e.hits + 1};
 
 		/* Only for the evictor's order; if it fails the block looks older. */
-		(void)file_pwrite_all(f->map_fd, used, sizeof(used), entry_at(b->index) + (off_t)offsetof(struct map_entry, used));
+		(void)file_pwrite_all(x->map_fd, used, sizeof(used), entry_at(b->index) + (off_t)offsetof(struct map_entry, used));
 	}
 	if (good)
-		fine(d);
-	atomic_fetch_add(&d->hits, 1);
+		fine(&d->reading);
+	return good;
+}
+
+static uint32_t load(struct disk *d, struct cache_file *f, struct block *b, uint32_t bits)
+{
+	struct disk_files *x = NULL;
+	uint32_t good = 0;
+	int r = resting(d, &d->reading) ? -EAGAIN : files_get(d, f, false, &x);
+
+	if (r == 0)
+		good = load_from(d, x, b, bits);
+	else if (r != -ENOENT && r != -EAGAIN)
+		fault(d, &d->reading, r);
+	files_put(d, x);
+	if (good)
+		atomic_fetch_add(&d->hits, 1);
 	return good;
 }
 
@@ -564,48 +619,93 @@ bool disk_load(struct block *b, uint32_t bits)
 	return true;
 }
 
-static int save(struct disk *d, struct cache_file *f, struct block *b, uint32_t bits)
-{
-	uint64_t key = key_hash(f);
-	struct map_entry e = {0};
-	int r = 0;
+/* ---- writing ---- */
 
-	if (resting(d) || f->disk_readonly || f->forgotten)
-		return -EROFS;
-	if (!reserve(d, (uint64_t)__builtin_popcount(bits) * CACHE_SUB))
-		return -EDQUOT;
-	if (f->map_fd < 0)
-		r = make_files(d, f);
-	if (r == 0) {
-		r = file_pread_all(f->map_fd, &e, sizeof(e), entry_at(b->index));
-		if (r == -ENODATA) {
-			memset(&e, 0, sizeof(e));
-			r = 0;
-		}
+/* What a save may add to the disk: whole units of the file system, its part of the map, and a new content's files. */
+static uint64_t cost(const struct disk *d, const struct block *b, uint32_t bits)
+{
+	uint64_t n = 3 * d->grain + MAP_HEADER;
+
+	for (unsigned s = 0; s < SUBS; s++)
+		if (bits & 1u << s)
+			n += (sub_length(b->file, b->index, s) + d->grain - 1) / d->grain * d->grain;
+	return n;
+}
+
+static int save_to(const struct disk_files *x, struct block *b, uint32_t bits)
+{
+	uint64_t key = key_hash(b->file);
+	struct map_entry e;
+	int r = file_pread_all(x->map_fd, &e, sizeof(e), entry_at(b->index));
+
+	if (r == -ENODATA) {
+		memset(&e, 0, sizeof(e));
+		r = 0;
 	}
 	for (unsigned s = 0; r == 0 && s < SUBS; ) {
 		unsigned end = s;
 		size_t n = 0;
 
 		while (end < SUBS && bits & 1u << end)
-			n += sub_length(f, b->index, end++);
+			n += sub_length(b->file, b->index, end++);
 		if (end == s) {
 			s++;
 			continue;
 		}
-		r = file_pwrite_all(f->data_fd, b->data + (size_t)s * CACHE_SUB, n,
+		r = file_pwrite_all(x->data_fd, b->data + (size_t)s * CACHE_SUB, n,
 		                    (off_t)(b->index * CACHE_BLOCK + (uint64_t)s * CACHE_SUB));
 		for (unsigned k = s; k < end; k++)
-			e.sum[k] = sum_of(key, b->index, k, b->data + (size_t)k * CACHE_SUB, sub_length(f, b->index, k));
+			e.sum[k] = sum_of(key, b->index, k, b->data + (size_t)k * CACHE_SUB, sub_length(b->file, b->index, k));
 		s = end;
 	}
 	e.used = (uint64_t)clock_wall().tv_sec;
-	if (r == 0)
-		r = file_pwrite_all(f->map_fd, &e, sizeof(e), entry_at(b->index));
-	if (r < 0)
-		fault(d, r, "writing");
-	else
-		fine(d);
+	return r < 0 ? r : file_pwrite_all(x->map_fd, &e, sizeof(e), entry_at(b->index));
+}
+
+/* Can the files still be found? Otherwise what is written to them is lost, and takes space that nobody counts. */
+static bool findable(const struct disk_files *x)
+{
+	struct stat map, data;
+
+	return fstat(x->map_fd, &map) == 0 && fstat(x->data_fd, &data) == 0 && map.st_nlink && data.st_nlink;
+}
+
+static int get_to_write(struct disk *d, struct cache_file *f, struct disk_files **ret)
+{
+	int r = files_get(d, f, true, ret);
+
+	if (r < 0 || findable(*ret))
+		return r;
+	WITH_LOCK(&d->lock)
+		disown_locked(d, *ret);
+	files_put(d, *ret);
+	*ret = NULL;
+	return files_get(d, f, true, ret);
+}
+
+static int save(struct disk *d, struct cache_file *f, struct block *b, uint32_t bits)
+{
+	struct disk_files *x = NULL;
+	uint64_t want = cost(d, b, bits);
+	int r;
+
+	if (resting(d, &d->writing) || !table_worth_saving(b))
+		return -EROFS;
+	if (!usage_reserve(d->usage, want))
+		return -EDQUOT;
+	r = get_to_write(d, f, &x);
+	if (r == 0 && (x->readonly || !table_worth_saving(b) || !disk_lock_block(x->data_fd, b->index))) {
+		r = -EROFS;     /* or forgotten meanwhile, or another mount is writing it */
+	} else if (r == 0) {
+		r = save_to(x, b, bits);
+		disk_unlock_block(x->data_fd, b->index);
+		if (r == 0)
+			fine(&d->writing);
+	}
+	if (r < 0 && r != -EROFS)
+		fault(d, &d->writing, r);
+	files_put(d, x);
+	usage_settle(d->usage, want);
 	return r;
 }
 
@@ -625,7 +725,7 @@ bool disk_save(struct block *b, uint32_t bits)
 	struct disk *d = b->file->cache->disk;
 	struct job *j;
 
-	if (d->readonly || b->file->disk != DISK_READY || atomic_load(&d->saving) >= d->saving_max)
+	if (!d->usage || b->file->disk != DISK_READY || atomic_load(&d->saving) >= d->saving_max || resting(d, &d->writing))
 		return false;
 	j = malloc(sizeof(*j));
 	if (!j)
@@ -640,95 +740,106 @@ bool disk_save(struct block *b, uint32_t bits)
 	return true;
 }
 
+/* ---- forgetting ---- */
+
+struct forget {
+	struct disk *disk;
+	char *base;
+};
+
 static void forget_run(void *arg)
 {
-	struct cache_file *f = arg;
-	struct disk *d = f->cache->disk;
-	_cleanup_free_ char *map = NULL, *data = NULL;
+	struct forget *x = arg;
 
-	if (f->map_fd >= 0 && !f->disk_readonly)
-		(void)!ftruncate(f->map_fd, MAP_HEADER);        /* no sums: nothing is there, for other mounts too */
-	if (path_of(d, f, "map", &map) == 0 && path_of(d, f, "data", &data) == 0) {
-		(void)unlink(data);
-		(void)unlink(map);
-	}
-	WITH_LOCK(&f->cache->lock)
-		cache_file_unref_locked(f);
+	(void)settle_doomed(x->disk, x->base);  /* if it fails, the name stays doomed */
+	free(x->base);
+	free(x);
 }
 
 void disk_forget(struct cache_file *f)
 {
-	if (!f->on_disk)
-		return;
-	memset(f->on_disk, 0, blocks_of(f) * sizeof(*f->on_disk));
-	cache_file_ref_locked(f);
-	if (pool_add(f->cache->disk->writer, forget_run, f) < 0)
-		cache_file_unref_locked(f);
-}
+	struct disk *d = f->cache->disk;
+	struct forget *x;
+	bool noted = false;
 
-void disk_file_done(struct cache_file *f)
-{
-	close_files(f);
-	free(f->on_disk);
+	if (f->disk == DISK_NONE)
+		return;
+	if (f->disk == DISK_READY) {
+		free(f->on_disk);
+		f->on_disk = NULL;
+		f->disk = DISK_NONE;
+	}
+	x = calloc(1, sizeof(*x));
+	if (x && base_of(d, f, &x->base) == 0)
+		WITH_LOCK(&d->lock) {
+			noted = map_count(d->doomed) < DOOMED_MAX && map_set(d->doomed, x->base, d) == 0;
+			if (f->open)
+				disown_locked(d, f->open);
+		}
+	if (!noted) {
+		/* Nobody would know that these bytes are wrong. */
+		log_warn("cache: %s: not used any more: what is wrong in it cannot be removed", d->dir);
+		atomic_store(&d->closed, true);
+	}
+	if (noted) {
+		x->disk = d;
+		if (pool_add(d->writer, forget_run, x) == 0)
+			return;         /* otherwise it is removed when it is looked at again */
+	}
+	if (x)
+		free(x->base);
+	free(x);
 }
 
 /* ---- life ---- */
 
-static int open_in(struct disk *d, const char *name, bool readonly)
-{
-	_cleanup_free_ char *path = NULL;
-	int fd;
-
-	if (str_fmt(&path, "%s/%s", d->dir, name) < 0)
-		return -ENOMEM;
-	fd = open(path, (readonly ? O_RDONLY : O_RDWR | O_CREAT) | O_CLOEXEC, 0600);
-	return fd < 0 ? -errno : fd;
-}
-
 int disk_new(struct cache *c, struct disk **ret)
 {
 	struct disk *d = calloc(1, sizeof(*d));
+	struct statvfs st;
 	int r;
 
 	if (!d)
 		return -ENOMEM;
 	d->cache = c;
 	d->limit = c->config.disk;
-	d->free_min = c->config.disk_free_min;
 	d->saving_max = (unsigned)(c->config.memory / 8 / CACHE_BLOCK) + 1;
-	d->usage_fd = d->alive_fd = -1;
-	r = str_fmt(&d->dir, "%s/blocks", c->config.dir);
+	d->reading.doing = "reading";
+	d->writing.doing = "writing";
+	pthread_mutex_init(&d->lock, NULL);
+	pthread_mutex_init(&d->removing, NULL);
+	list_init(&d->open);
+	list_init(&d->closing);
+	d->doomed = map_new();
+	r = d->doomed ? str_fmt(&d->dir, "%s/blocks", c->config.dir) : -ENOMEM;
 	if (r == 0)
 		r = file_mkdirs(d->dir, 0700);
 	if (r == 0) {
-		d->usage_fd = open_in(d, "usage", false);
-		if (d->usage_fd == -EROFS || d->usage_fd == -EACCES) {
-			d->readonly = true;
-			log_warn("cache: %s cannot be written: what is there is read, nothing is added", d->dir);
-		} else {
-			r = d->usage_fd < 0 ? d->usage_fd : 0;
+		d->grain = statvfs(d->dir, &st) == 0 && st.f_frsize > 4096 ? st.f_frsize : 4096;
+		if (d->grain > GRAIN_MAX)
+			d->grain = GRAIN_MAX;
+		r = usage_new(d->dir, d->limit, c->config.disk_free_min, &d->usage);
+		if (r == -EROFS || r == -EACCES || r == -ENOSPC || r == -EDQUOT) {
+			log_warn("cache: %s: %s: what is there is read, nothing is added", d->dir, strerror(-r));
+			r = 0;
 		}
 	}
-	if (r == 0 && !d->readonly) {
-		d->alive_fd = open_in(d, "alive", false);
-		r = d->alive_fd < 0 ? d->alive_fd : 0;
-	}
 	if (r == 0)
-		r = pool_new("scifs-disk-r", 1, JOBS_MAX, &d->reader);
+		r = pool_new("scifs-disk-r", READERS, JOBS_MAX, &d->reader);
 	if (r == 0)
 		r = pool_new("scifs-disk-w", 1, JOBS_MAX, &d->writer);
 	if (r < 0) {
 		disk_free(d);
 		return r;
 	}
-	if (!d->readonly && pool_add(d->writer, count_run, d) < 0)
-		log_debug("cache: its size is not counted");
 	*ret = d;
 	return 0;
 }
 
 void disk_drain(struct disk *d)
 {
+	if (d->usage)
+		usage_stop(d->usage);
 	pool_free(d->reader);
 	pool_free(d->writer);
 	d->reader = d->writer = NULL;
@@ -739,10 +850,11 @@ void disk_free(struct disk *d)
 	if (!d)
 		return;
 	disk_drain(d);
-	if (d->usage_fd >= 0)
-		close(d->usage_fd);
-	if (d->alive_fd >= 0)
-		close(d->alive_fd);
+	close_queued(d);
+	usage_free(d->usage);
+	map_free(d->doomed);
+	pthread_mutex_destroy(&d->removing);
+	pthread_mutex_destroy(&d->lock);
 	free(d->dir);
 	free(d);
 }
@@ -750,10 +862,10 @@ void disk_free(struct disk *d)
 void disk_get_stats(struct disk *d, struct cache_stats *ret)
 {
 	ret->disk_limit = d->limit;
-	ret->disk_used = atomic_load(&d->used);
+	ret->disk_used = d->usage ? usage_bytes(d->usage) : 0;
 	ret->disk_hits = atomic_load(&d->hits);
 	ret->disk_bad = atomic_load(&d->bad);
 	ret->disk_errors = atomic_load(&d->errors);
-	ret->evicted_disk = atomic_load(&d->evicted);
-	ret->disk_ok = !resting(d);
+	ret->evicted_disk = d->usage ? usage_evicted(d->usage) : 0;
+	ret->disk_ok = !resting(d, &d->reading) && !resting(d, &d->writing);
 }

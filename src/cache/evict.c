@@ -8,33 +8,30 @@
 #include "cache/private.h"
 
 #define KEPT_S (7 * 24 * 3600)
+#define CLOCK_SLACK_S 3600              /* machines that share a folder may differ so much */
 
-struct ranked {
-	struct evict_block b;
-	bool used_again;
-};
-
-static int compare(const void *pa, const void *pb)
+static uint64_t used_of(const struct evict_block *b, uint64_t now)
 {
-	const struct ranked *a = pa, *b = pb;
+	return b->used > now + CLOCK_SLACK_S ? 0 : b->used;
+}
 
-	if (a->used_again != b->used_again)
-		return a->used_again ? 1 : -1;
-	if (a->b.used != b->b.used)
-		return a->b.used < b->b.used ? -1 : 1;
-	return a->b.index < b->b.index ? -1 : a->b.index > b->b.index;
+static int compare(const void *pa, const void *pb, void *arg)
+{
+	const struct evict_block *a = pa, *b = pb;
+	uint64_t now = *(const uint64_t *)arg, ua = used_of(a, now), ub = used_of(b, now);
+	bool again_a = a->hits && ua + KEPT_S > now, again_b = b->hits && ub + KEPT_S > now;
+
+	if (again_a != again_b)
+		return again_a ? 1 : -1;
+	if (ua != ub)
+		return ua < ub ? -1 : 1;
+	if (a->file != b->file)
+		return a->file < b->file ? -1 : 1;
+	return a->index < b->index ? -1 : a->index > b->index;
 }
 
 void evict_order(struct evict_block *b, size_t n, uint64_t now)
 {
-	struct ranked *r = calloc(n ? n : 1, sizeof(*r));
-
-	if (!r)
-		return;         /* then in the order in which they were found */
-	for (size_t i = 0; i < n; i++)
-		r[i] = (struct ranked){b[i], b[i].hits && b[i].used + KEPT_S > now};
-	qsort(r, n, sizeof(*r), compare);
-	for (size_t i = 0; i < n; i++)
-		b[i] = r[i].b;
-	free(r);
+	if (n)
+		qsort_r(b, n, sizeof(*b), compare, &now);
 }

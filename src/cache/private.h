@@ -19,14 +19,16 @@ struct block {
 	uint64_t index;
 	char *data;                     /* CACHE_BLOCK bytes of address space; touched pages only cost memory */
 	uint32_t present;               /* its bytes are here */
-	uint32_t claimed;               /* a fetch or the disk thread is bringing them */
+	uint32_t claimed;               /* a fetch is bringing them */
+	uint32_t loading;               /* a disk thread is bringing them */
 	uint32_t unsaved;               /* came from a fetch and is not on disk yet */
 	unsigned pins;
+	bool gone;                      /* forgotten: not in file->blocks any more, freed with its last pin */
 };
 
 enum disk_state {
 	DISK_NONE,              /* no disk cache for this file */
-	DISK_LOOKING,           /* the disk thread is finding out what it has */
+	DISK_LOOKING,           /* a disk thread is finding out what it has */
 	DISK_READY,
 };
 
@@ -37,56 +39,106 @@ struct cache_file {
 	unsigned refs;                  /* opens, fetches, waiters, jobs and blocks */
 	struct map64 *blocks;           /* index + 1 -> struct block * */
 	struct list waiters;            /* struct cache_waiter, by its private words */
-	bool forgotten;                 /* wrong bytes: not in cache->files any more */
+	unsigned generation;            /* one more with each cache_forget() */
+	bool listed;                    /* in cache->files */
+	bool forgotten;                 /* wrong bytes: the disk is not asked any more */
 	enum disk_state disk;
 	uint32_t *on_disk;              /* a word a block: what the disk was seen to have. A hint: the map file decides */
-	int map_fd, data_fd;            /* used by the disk threads only; -1: not made yet */
-	bool disk_readonly;
+	struct disk_files *open;        /* disk.c's, under its own lock: what is open of it */
 };
 
 struct cache {
 	struct cache_config config;
-	pthread_mutex_t lock;           /* guards everything here and below */
+	pthread_mutex_t lock;           /* guards everything here and below, and in files and blocks */
 	struct map *files;              /* key -> struct cache_file * */
 	struct list lru;
-	uint64_t used;                  /* bytes of touched sub-blocks */
+	uint64_t used;                  /* bytes of sub-blocks that are present, claimed or loading */
 	struct cache_stats stats;
 	struct disk *disk;              /* NULL: memory only */
 	struct documents *documents;    /* NULL: none */
 };
 
+/* For tests: do the parts fit each other? Walks everything. */
+bool cache_consistent(struct cache *c);
+
 /* ---- table.c, for disk.c ---- */
 void cache_file_unref_locked(struct cache_file *f);
 void cache_file_ref_locked(struct cache_file *f);
-/* The disk was looked at (on_disk is filled): waiters go on. Any thread, no lock. */
-void table_looked(struct cache_file *f);
-/* A load of `bits` of a block ended; `good` of them have right bytes. No lock. */
+/* The disk was looked at: a word a block says what it has; it is taken. NULL: no disk cache for this file. No lock. */
+void table_looked(struct cache_file *f, uint32_t *on_disk);
+/* A load of `bits` of a block ended; `good` of them have right bytes. The job's pin goes. No lock. */
 void table_loaded(struct block *b, uint32_t bits, uint32_t good);
-/* A save ended, well or not: the pin goes. No lock. */
+/* Was it not forgotten while its save waited? No lock. */
+bool table_worth_saving(struct block *b);
+/* A save ended, well or not. The job's pin goes. No lock. */
 void table_saved(struct block *b, uint32_t bits, bool on_disk);
 
-/* ---- disk.c: its own threads; none of these blocks but new and free ---- */
+/* ---- disk.c: its own threads; none of these blocks but new, drain and free. Lock order: cache->lock, then disk's ---- */
 int disk_new(struct cache *c, struct disk **ret);
 void disk_drain(struct disk *d);                /* what waits is done, then nothing is taken any more */
-void disk_free(struct disk *d);
+void disk_free(struct disk *d);                 /* NULL is fine */
 void disk_look(struct cache_file *f);           /* lock held; holds a reference until table_looked() */
 /* Read `bits` of a pinned block: table_loaded() follows. False: it cannot now. Lock held. */
 bool disk_load(struct block *b, uint32_t bits);
 /* Write `bits` of a pinned block: table_saved() follows. False: too much is waiting; then it is not written. Lock held. */
 bool disk_save(struct block *b, uint32_t bits);
-void disk_forget(struct cache_file *f);         /* lock held */
+/* Nothing that the disk has of it now is ever given out again, though it is removed later. Lock held. */
+void disk_forget(struct cache_file *f);
 void disk_file_done(struct cache_file *f);      /* lock held; the file is being freed */
 void disk_get_stats(struct disk *d, struct cache_stats *ret);
 
+/* ---- the files of a content, drawn at the head of disk.c ---- */
+#define MAP_MAGIC "scifsmap"
+#define MAP_FORMAT 1
+#define MAP_HEADER 4096
+#define KEY_MAX (MAP_HEADER - 24)
+#define FILE_MAX (1ull << 40)           /* a longer content is kept in memory only */
+
+struct map_header {
+	char magic[8];
+	uint32_t format, key_len;
+	uint64_t size;
+	char key[KEY_MAX];
+};
+_Static_assert(sizeof(struct map_header) == MAP_HEADER, "the header is a page");
+
+struct map_entry {
+	uint64_t sum[SUBS];
+	uint64_t used, hits;
+};
+
+static inline off_t entry_at(uint64_t index)
+{
+	return MAP_HEADER + (off_t)(index * sizeof(struct map_entry));
+}
+
+/* Who changes an entry or its bytes holds this lock of the data file; who does not get it at once leaves them alone. It goes
+ * with disk_unlock_block() or with the descriptor. */
+bool disk_lock_block(int data_fd, uint64_t index);
+void disk_unlock_block(int data_fd, uint64_t index);
+
+/* ---- usage.c: the limit that all mounts of a folder keep together. For disk threads: each call may block ---- */
+struct usage;
+/* `dir` is borrowed. -errno: the folder cannot be written. */
+int usage_new(const char *dir, uint64_t limit, uint64_t free_min, struct usage **ret);
+void usage_free(struct usage *u);
+/* Before `want` bytes are written: do they fit below the limit, and stay `free_min` bytes free? Makes room if it must. After
+ * true, usage_settle() says that the write is over. */
+bool usage_reserve(struct usage *u, uint64_t want);
+void usage_settle(struct usage *u, uint64_t want);
+/* As last seen; these two do not block. */
+uint64_t usage_bytes(const struct usage *u);
+uint64_t usage_evicted(const struct usage *u);
+void usage_stop(struct usage *u);       /* from any thread: what takes long ends early */
+
 /* ---- evict.c: pure ---- */
 struct evict_block {
-	uint64_t file, index;           /* what the caller calls it */
+	uint32_t file, index;           /* what the caller calls it */
 	uint64_t used;                  /* seconds: last use */
 	uint64_t hits;                  /* reads of it since it was written */
-	uint64_t bytes;
 };
 /* Order blocks so that the first ones leave first: those that were read only once (a scan's) before those that were read
- * again, older ones before newer. */
+ * again within a week, older ones before newer. A last use that lies in the future is damage: it counts as the oldest. */
 void evict_order(struct evict_block *b, size_t n, uint64_t now);
 
 /* ---- documents.c ---- */

@@ -1,9 +1,17 @@
 /* table.c - blocks in memory: states, waiters, LRU.
  *
- * A sub-block is absent -> claimed (a fetch fills it) -> present -> absent again when its block is evicted. A block is in the
- * LRU list while nobody pins it and no fetch fills it; only such blocks are evicted. A waiter pins the blocks of its range
- * when it is parked, so what came for it is still there when it is told.
+ *      absent --cache_claim()--> claimed --cache_fill()--> present --eviction--> absent
+ *        |                          '--cache_fetched(err)--> absent
+ *        '--load_range()--> loading --table_loaded()--> present, or absent when its bytes on disk are bad
+ *
+ * A block is in the LRU list while nobody pins it; only such blocks are evicted. It is pinned by each hit, each waiter (so
+ * that what came for it is still there when it is told), once while anything in it is claimed, and by each job of a disk
+ * thread. cache_forget() takes all blocks out of the file's map: those that somebody pins live on as `gone` ones, with the
+ * bytes they had, until the last pin goes; fetches that were claimed before are of an older generation and fill nothing.
+ *
+ * One lock, cache->lock, guards all of it. Bytes are copied and read without it, where a pin and a bit say whose they are.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +24,8 @@
 
 struct cache_fetch {
 	struct cache_file *file;
-	uint64_t first, end, at;        /* bytes; at: where the next byte goes */
+	uint64_t first, end, at;        /* bytes; at: where the next byte goes. Changed by its filler, under the lock */
+	unsigned generation;            /* of the file when it was claimed */
 };
 
 _Static_assert(sizeof(struct list) <= sizeof(((struct cache_waiter *)0)->priv), "a waiter's words hold its link");
@@ -45,7 +54,7 @@ void cache_file_unref_locked(struct cache_file *f)
 {
 	if (--f->refs)
 		return;
-	if (!f->forgotten)
+	if (f->listed)
 		map_remove(f->cache->files, f->key);
 	disk_file_done(f);
 	map64_free(f->blocks);
@@ -53,13 +62,55 @@ void cache_file_unref_locked(struct cache_file *f)
 	free(f);
 }
 
+/* What must be true of a block whenever the lock is free. Cheap, so each operation on one checks it. */
+static void check_block(const struct block *b)
+{
+	assert(!(b->present & (b->claimed | b->loading)) && !(b->claimed & b->loading));
+	assert(!(b->unsaved & ~b->present));
+	assert(b->pins || !(b->claimed | b->loading));
+	assert(!b->pins == !list_empty(&b->lru));
+	assert(!b->gone || (b->pins && !b->claimed));
+}
+
+bool cache_consistent(struct cache *c)
+{
+	uint64_t used = 0;
+	size_t in_lru = 0, unpinned = 0;
+	bool gone = false;
+
+	WITH_LOCK(&c->lock) {
+		struct map_iter it = {0};
+		const char *key;
+		void *file, *block;
+
+		for (struct list *l = c->lru.next; l != &c->lru; l = l->next)
+			in_lru++;
+		while (map_next(c->files, &it, &key, &file)) {
+			struct map64_iter at = {0};
+			uint64_t index;
+
+			while (map64_next(((struct cache_file *)file)->blocks, &at, &index, &block)) {
+				struct block *b = block;
+
+				check_block(b);
+				gone |= b->gone || b->index + 1 != index || b->file != file;
+				used += sub_bytes(b->present | b->claimed | b->loading);
+				unpinned += !b->pins;
+			}
+		}
+		gone |= used > c->used || unpinned > in_lru;
+	}
+	return !gone;
+}
+
 static void block_free_locked(struct block *b)
 {
 	struct cache_file *f = b->file;
 
 	list_remove(&b->lru);
-	f->cache->used -= sub_bytes(b->present | b->claimed);
-	map64_remove(f->blocks, b->index + 1);
+	f->cache->used -= sub_bytes(b->present | b->claimed | b->loading);
+	if (!b->gone)
+		map64_remove(f->blocks, b->index + 1);
 	munmap(b->data, CACHE_BLOCK);
 	free(b);
 	cache_file_unref_locked(f);
@@ -93,6 +144,8 @@ static struct block *block_get_locked(struct cache_file *f, uint64_t index, bool
 		free(b);
 		return NULL;
 	}
+	/* Neighbours in the address space would become one huge page, of which one touched byte costs 2 MiB. */
+	(void)madvise(b->data, CACHE_BLOCK, MADV_NOHUGEPAGE);
 	b->file = f;
 	b->index = index;
 	f->refs++;
@@ -113,11 +166,12 @@ static void unpin_locked(struct block *b)
 
 	if (--b->pins)
 		return;
-	if (!(b->present | b->claimed) || b->file->forgotten) {
+	if (!b->present || b->gone) {
 		block_free_locked(b);
 		return;
 	}
 	list_append(&c->lru, &b->lru);
+	check_block(b);
 	make_room_locked(c, 0);
 }
 
@@ -170,6 +224,8 @@ int cache_open(struct cache *c, const char *key, uint64_t size, struct cache_fil
 	struct cache_file *f;
 	int r = 0;
 
+	if (size > INT64_MAX)
+		return -EFBIG;
 	WITH_LOCK(&c->lock) {
 		f = map_get(c->files, key);
 		if (f && f->size == size) {
@@ -178,8 +234,8 @@ int cache_open(struct cache *c, const char *key, uint64_t size, struct cache_fil
 			return 0;
 		}
 		if (f) {
-			/* The same key with another size is a version that lied: its bytes are not these. */
-			f->forgotten = true;
+			/* The same key with another size is a version that lied: its bytes are not these. Who has it open keeps it. */
+			f->listed = false;
 			map_remove(c->files, key);
 		}
 		f = calloc(1, sizeof(*f));
@@ -191,13 +247,13 @@ int cache_open(struct cache *c, const char *key, uint64_t size, struct cache_fil
 		list_init(&f->waiters);
 		f->key = strdup(key);
 		f->blocks = map64_new();
-		f->map_fd = f->data_fd = -1;
 		if (!f->key || !f->blocks || map_set(c->files, key, f) < 0) {
 			map64_free(f->blocks);
 			free(f->key);
 			free(f);
 			r = -ENOMEM;
 		} else {
+			f->listed = true;
 			if (c->disk)
 				disk_look(f);
 			*ret = f;
@@ -215,32 +271,6 @@ void cache_close(struct cache_file *f)
 	c = f->cache;
 	WITH_LOCK(&c->lock)
 		cache_file_unref_locked(f);
-}
-
-void cache_forget(struct cache_file *f)
-{
-	struct cache *c = f->cache;
-
-	WITH_LOCK(&c->lock) {
-		if (!f->forgotten) {
-			f->forgotten = true;
-			map_remove(c->files, f->key);
-		}
-		f->refs++;
-		for (uint64_t i = 0; i * CACHE_BLOCK < f->size; i++) {
-			struct block *b = map64_get(f->blocks, i + 1);
-
-			if (!b)
-				continue;
-			c->used -= sub_bytes(b->present & ~b->claimed);
-			b->present = 0;
-			b->unsaved = 0;
-			if (!b->pins)
-				block_free_locked(b);
-		}
-		disk_forget(f);
-		cache_file_unref_locked(f);
-	}
 }
 
 static uint32_t sub_mask(uint64_t index, uint64_t first, uint64_t end)
@@ -262,7 +292,7 @@ static int state_locked(struct cache_file *f, uint64_t first, uint64_t end)
 		struct block *b = map64_get(f->blocks, i + 1);
 		uint32_t want = sub_mask(i, first, end);
 
-		if (!b || (want & ~(b->present | b->claimed))) {
+		if (!b || (want & ~(b->present | b->claimed | b->loading))) {
 			if (f->disk != DISK_LOOKING)
 				return -1;
 		} else if (want & ~b->present) {
@@ -275,8 +305,8 @@ static int state_locked(struct cache_file *f, uint64_t first, uint64_t end)
 	return state;
 }
 
-/* Have the disk bring what it has of [first, end) and memory lacks. */
-static void load_range_locked(struct cache_file *f, uint64_t first, uint64_t end)
+/* Have the disk bring what it has of [first, end) and memory lacks; not beyond the budget unless somebody waits for it. */
+static void load_range_locked(struct cache_file *f, uint64_t first, uint64_t end, bool waited)
 {
 	struct cache *c = f->cache;
 
@@ -285,27 +315,29 @@ static void load_range_locked(struct cache_file *f, uint64_t first, uint64_t end
 	for (uint64_t i = first / CACHE_BLOCK; i * CACHE_BLOCK < end; i++) {
 		uint32_t bits = f->on_disk[i] & sub_mask(i, first, end);
 		struct block *b;
+		bool room;
 
 		if (!bits)
 			continue;
 		b = block_get_locked(f, i, true);
 		if (!b)
 			return;
-		bits &= ~(b->present | b->claimed);
-		if (!bits)
-			continue;
-		if (!b->claimed)
-			pin_locked(b);
-		b->claimed |= bits;
-		c->used += sub_bytes(bits);
-		make_room_locked(c, 0);
-		if (!disk_load(b, bits)) {
-			b->claimed &= ~bits;
+		pin_locked(b);          /* the job's; before room is made, which might take it */
+		bits &= ~(b->present | b->claimed | b->loading);
+		make_room_locked(c, sub_bytes(bits));
+		room = waited || c->used + sub_bytes(bits) <= c->config.memory;
+		if (bits && room) {
+			b->loading |= bits;
+			c->used += sub_bytes(bits);
+			if (disk_load(b, bits))
+				continue;
+			b->loading &= ~bits;
 			c->used -= sub_bytes(bits);
 			f->on_disk[i] &= ~bits;
-			if (!b->claimed)
-				unpin_locked(b);
 		}
+		unpin_locked(b);
+		if (!room)
+			return;
 	}
 }
 
@@ -345,18 +377,18 @@ enum cache_answer cache_ask(struct cache_file *f, uint64_t offset, size_t n, str
 		int state = state_locked(f, offset, offset + n);
 
 		if (state == -1 && w) {
-			load_range_locked(f, offset, offset + n);
+			load_range_locked(f, offset, offset + n, true);
 			state = state_locked(f, offset, offset + n);
 		}
 		if (state == 1 && pin_range_locked(f, offset, offset + n, ret) == 0) {
-			c->stats.hits++;
+			c->stats.hits += w != NULL;
 			answer = CACHE_HIT;
 			break;
 		}
-		c->stats.misses++;
 		answer = state == 0 ? CACHE_PARKED : CACHE_FETCH;
 		if (!w)
 			break;
+		c->stats.misses++;
 		w->first = offset;
 		w->count = n;
 		if (pin_range_locked(f, offset, offset + n, &w->hit) < 0)
@@ -398,17 +430,28 @@ static void ripe_locked(struct cache_file *f, uint64_t first, uint64_t end, int 
 {
 	for (struct list *l = f->waiters.next, *next; l != &f->waiters; l = next) {
 		struct cache_waiter *w = waiter_of(l);
+		bool whole;
 
 		next = l->next;
 		if (w->first >= end || w->first + w->count <= first)
 			continue;
-		if (!err && (state_locked(f, w->first, w->first + w->count) != 1 || !w->hit.n))
+		whole = state_locked(f, w->first, w->first + w->count) == 1;
+		if (whole == (err != 0))        /* still parked; or its part came before the fetch failed */
 			continue;
-		if (err && state_locked(f, w->first, w->first + w->count) == 1 && w->hit.n)
-			continue;       /* its part came before the fetch failed */
 		list_remove(l);
 		if (err)
 			put_locked(&w->hit);
+		list_append(ret, l);
+	}
+}
+
+static void ripe_all_locked(struct cache_file *f, struct list *ret)
+{
+	while (!list_empty(&f->waiters)) {
+		struct list *l = f->waiters.next;
+
+		list_remove(l);
+		put_locked(&waiter_of(l)->hit);
 		list_append(ret, l);
 	}
 }
@@ -428,60 +471,124 @@ static void tell(struct cache_file *f, struct list *ripe, int err)
 	}
 }
 
+void cache_forget(struct cache_file *f)
+{
+	struct cache *c = f->cache;
+	struct list told;
+
+	list_init(&told);
+	WITH_LOCK(&c->lock) {
+		struct map64_iter it = {0};
+		uint64_t key;
+		void *value;
+
+		f->refs++;
+		f->generation++;
+		f->forgotten = true;
+		if (f->listed)
+			map_remove(c->files, f->key);
+		f->listed = false;
+		while (map64_next(f->blocks, &it, &key, &value)) {
+			struct block *b = value;
+			uint32_t claimed = b->claimed;
+
+			b->gone = true;
+			b->claimed = b->unsaved = 0;
+			c->used -= sub_bytes(claimed);
+			if (claimed)
+				unpin_locked(b);
+			else if (!b->pins)
+				block_free_locked(b);
+		}
+		map64_clear(f->blocks);
+		ripe_all_locked(f, &told);
+		disk_forget(f);
+	}
+	tell(f, &told, -EAGAIN);
+	WITH_LOCK(&c->lock)
+		cache_file_unref_locked(f);
+}
+
+/* Does anybody wait for the sub-block at `at`? */
+static bool waited_locked(struct cache_file *f, uint64_t at)
+{
+	for (struct list *l = f->waiters.next; l != &f->waiters; l = l->next) {
+		struct cache_waiter *w = waiter_of(l);
+
+		if (w->first < at + CACHE_SUB && w->first + w->count > at)
+			return true;
+	}
+	return false;
+}
+
+/* May the sub-block at `at`, which is absent, be claimed? */
+static bool room_locked(struct cache_file *f, uint64_t at, bool demand)
+{
+	struct cache *c = f->cache;
+
+	make_room_locked(c, CACHE_SUB);
+	return c->used + CACHE_SUB <= c->config.memory || (demand && waited_locked(f, at));
+}
+
+static bool absent_locked(struct cache_file *f, uint64_t at)
+{
+	struct block *b = map64_get(f->blocks, at / CACHE_BLOCK + 1);
+
+	return !b || !((b->present | b->claimed | b->loading) & 1u << (at % CACHE_BLOCK / CACHE_SUB));
+}
+
 int cache_claim(struct cache_file *f, uint64_t first, uint64_t count, bool demand, struct cache_fetch **ret,
                 uint64_t *ret_first, uint64_t *ret_count)
 {
 	struct cache *c = f->cache;
-	uint64_t end = first + count, at, stop;
-	struct cache_fetch *x;
+	uint64_t end = count < f->size && first < f->size - count ? first + count : f->size, at, stop;
+	struct cache_fetch *x = calloc(1, sizeof(*x));
+	struct list lost;
+	bool memory = x != NULL;
 
-	if (end > f->size)
-		end = f->size;
-	x = calloc(1, sizeof(*x));
-	if (!x)
-		return -ENOMEM;
+	list_init(&lost);
 	WITH_LOCK(&c->lock) {
+		if (f->disk == DISK_LOOKING)
+			break;          /* perhaps it is there: who asked is parked until that is known */
 		/* What the disk has is read ahead too. */
-		load_range_locked(f, first, end);
-		for (at = first / CACHE_SUB * CACHE_SUB; at < end; at += CACHE_SUB) {
-			struct block *b = map64_get(f->blocks, at / CACHE_BLOCK + 1);
-			uint32_t bit = 1u << (at % CACHE_BLOCK / CACHE_SUB);
+		load_range_locked(f, first, end, false);
+		at = first / CACHE_SUB * CACHE_SUB;
+		while (at < end && !(absent_locked(f, at) && room_locked(f, at, demand)))
+			at += CACHE_SUB;
+		for (stop = at; memory && stop < end && absent_locked(f, stop) && room_locked(f, stop, demand); stop += CACHE_SUB) {
+			struct block *b = block_get_locked(f, stop / CACHE_BLOCK, true);
 
-			if (!b || !((b->present | b->claimed) & bit))
+			if (!b) {
+				memory = false;
 				break;
-		}
-		for (stop = at; stop < end; stop += CACHE_SUB) {
-			struct block *b = map64_get(f->blocks, stop / CACHE_BLOCK + 1);
-			uint32_t bit = 1u << (stop % CACHE_BLOCK / CACHE_SUB);
-
-			if (b && ((b->present | b->claimed) & bit))
-				break;
-			make_room_locked(c, CACHE_SUB);
-			if (!demand && c->used + CACHE_SUB > c->config.memory)
-				break;
-			b = block_get_locked(f, stop / CACHE_BLOCK, true);
-			if (!b)
-				break;
+			}
 			if (!b->claimed)
 				pin_locked(b);  /* one pin as long as anything in it is claimed */
-			b->claimed |= bit;
+			b->claimed |= 1u << (stop % CACHE_BLOCK / CACHE_SUB);
 			c->used += CACHE_SUB;
 		}
-		if (stop == at || at >= end)
-			break;
-		x->file = f;
-		f->refs++;
-		x->first = x->at = at;
-		x->end = stop < f->size ? stop : f->size;
+		if (stop > at) {
+			x->file = f;
+			f->refs++;
+			x->generation = f->generation;
+			x->first = x->at = at;
+			x->end = stop < f->size ? stop : f->size;
+		} else if (!memory && at < end) {
+			f->refs++;
+			ripe_locked(f, at, end, -ENOMEM, &lost);
+		}
 	}
-	if (!x->file) {
-		free(x);
+	if (x && x->file) {
+		*ret_first = x->first;
+		*ret_count = x->end - x->first;
+		*ret = x;
+		return 1;
+	}
+	free(x);
+	if (memory)
 		return 0;
-	}
-	*ret_first = x->first;
-	*ret_count = x->end - x->first;
-	*ret = x;
-	return 1;
+	tell(f, &lost, -ENOMEM);
+	return -ENOMEM;
 }
 
 /* A block's new bytes go to the disk once, when its run is whole. */
@@ -497,32 +604,41 @@ static void save_locked(struct block *b)
 		unpin_locked(b);        /* too much waits already: it is fetched again one day */
 }
 
-void table_looked(struct cache_file *f)
+void table_looked(struct cache_file *f, uint32_t *on_disk)
 {
 	struct cache *c = f->cache;
-	struct list ripe;
+	struct list whole, lost;
 
-	list_init(&ripe);
+	list_init(&whole);
+	list_init(&lost);
 	WITH_LOCK(&c->lock) {
-		f->disk = DISK_READY;
-		/* Everybody asks anew: from disk, or by a fetch. */
-		while (!list_empty(&f->waiters)) {
-			struct list *l = f->waiters.next;
+		if (f->forgotten) {
+			free(on_disk);
+			on_disk = NULL;
+		}
+		f->on_disk = on_disk;
+		f->disk = on_disk ? DISK_READY : DISK_NONE;
+		/* Who waits goes on: from disk, or by a fetch of its own. */
+		for (struct list *l = f->waiters.next, *next; l != &f->waiters; l = next) {
+			struct cache_waiter *w = waiter_of(l);
+			uint64_t end = w->first + w->count;
+			int state;
 
+			next = l->next;
+			load_range_locked(f, w->first, end, true);
+			state = state_locked(f, w->first, end);
+			if (state == 0)
+				continue;
 			list_remove(l);
-			put_locked(&waiter_of(l)->hit);
-			list_append(&ripe, l);
+			if (state < 0)
+				put_locked(&w->hit);
+			list_append(state < 0 ? &lost : &whole, l);
 		}
 	}
-	tell(f, &ripe, -EAGAIN);
+	tell(f, &whole, 0);
+	tell(f, &lost, -EAGAIN);
 	WITH_LOCK(&c->lock)
 		cache_file_unref_locked(f);
-}
-
-static void bits_range(const struct block *b, uint64_t *first, uint64_t *end)
-{
-	*first = b->index * CACHE_BLOCK;
-	*end = *first + CACHE_BLOCK;
 }
 
 void table_loaded(struct block *b, uint32_t bits, uint32_t good)
@@ -530,30 +646,42 @@ void table_loaded(struct block *b, uint32_t bits, uint32_t good)
 	struct cache_file *f = b->file;
 	struct cache *c = f->cache;
 	struct list ripe, lost;
-	uint64_t first, end;
+	uint64_t first = b->index * CACHE_BLOCK;
 
 	list_init(&ripe);
 	list_init(&lost);
-	bits_range(b, &first, &end);
 	WITH_LOCK(&c->lock) {
 		uint32_t bad = bits & ~good;
 
 		f->refs++;
-		b->claimed &= ~bits;
-		b->present |= good;
-		c->used -= sub_bytes(bad);
-		f->on_disk[b->index] &= ~bad;
-		ripe_locked(f, first, end, 0, &ripe);
-		for (unsigned s = 0; s < SUBS; s++)
-			if (bad & 1u << s)
-				ripe_locked(f, first + (uint64_t)s * CACHE_SUB, first + (uint64_t)(s + 1) * CACHE_SUB, -EAGAIN, &lost);
-		if (!b->claimed)
-			unpin_locked(b);
+		b->loading &= ~bits;
+		if (b->gone) {
+			c->used -= sub_bytes(bits);
+		} else {
+			b->present |= good;
+			c->used -= sub_bytes(bad);
+			f->on_disk[b->index] &= ~bad;
+			ripe_locked(f, first, first + CACHE_BLOCK, 0, &ripe);
+			for (unsigned s = 0; s < SUBS; s++)
+				if (bad & 1u << s)
+					ripe_locked(f, first + (uint64_t)s * CACHE_SUB, first + (uint64_t)(s + 1) * CACHE_SUB,
+					            -EAGAIN, &lost);
+		}
+		unpin_locked(b);
 	}
 	tell(f, &ripe, 0);
 	tell(f, &lost, -EAGAIN);
 	WITH_LOCK(&c->lock)
 		cache_file_unref_locked(f);
+}
+
+bool table_worth_saving(struct block *b)
+{
+	bool worth;
+
+	WITH_LOCK(&b->file->cache->lock)
+		worth = !b->gone;
+	return worth;
 }
 
 void table_saved(struct block *b, uint32_t bits, bool on_disk)
@@ -562,7 +690,7 @@ void table_saved(struct block *b, uint32_t bits, bool on_disk)
 	struct cache *c = f->cache;
 
 	WITH_LOCK(&c->lock) {
-		if (on_disk && f->on_disk && !f->forgotten)
+		if (on_disk && !b->gone && f->on_disk)
 			f->on_disk[b->index] |= bits;
 		unpin_locked(b);
 	}
@@ -581,35 +709,64 @@ int cache_fill(struct cache_fetch *x, const void *data, size_t n)
 	while (n) {
 		uint64_t index = x->at / CACHE_BLOCK, within = x->at % CACHE_BLOCK;
 		size_t now = CACHE_BLOCK - within < n ? (size_t)(CACHE_BLOCK - within) : n;
-		struct block *b;
-		uint64_t from = x->at;
+		struct block *b = NULL;
 
 		WITH_LOCK(&c->lock)
-			b = map64_get(f->blocks, index + 1);
-		memcpy(b->data + within, p, now);       /* ours: claimed and pinned */
+			if (x->generation == f->generation) {
+				b = map64_get(f->blocks, index + 1);
+				pin_locked(b);  /* cache_forget() may take the claim's pin */
+			}
+		if (b)
+			memcpy(b->data + within, p, now);       /* ours: claimed */
 		p += now;
 		n -= now;
-		x->at += now;
 		WITH_LOCK(&c->lock) {
-			uint64_t done = x->at == x->end ? x->at : x->at / CACHE_SUB * CACHE_SUB;
-			uint64_t begin = from / CACHE_SUB * CACHE_SUB;
+			uint64_t begin = x->at / CACHE_SUB * CACHE_SUB, done;
 
-			if (done > begin) {
-				uint32_t bits = sub_mask(index, begin, done) & b->claimed;
+			x->at += now;
+			done = x->at == x->end ? x->at : x->at / CACHE_SUB * CACHE_SUB;
+			if (!b)
+				break;
+			if (!b->gone && done > begin) {
+				uint32_t bits = sub_mask(index, begin, done);
 
+				assert((b->claimed & bits) == bits);
 				b->present |= bits;
 				b->claimed &= ~bits;
 				b->unsaved |= bits;
 				ripe_locked(f, begin, done, 0, &ripe);
 				if (x->at == x->end || x->at % CACHE_BLOCK == 0)
 					save_locked(b);
-				if (bits && !b->claimed)
+				if (!b->claimed)
 					unpin_locked(b);
 			}
+			unpin_locked(b);
 		}
 	}
 	tell(f, &ripe, 0);
 	return 0;
+}
+
+/* Of a run that will not come whole: what is claimed for it becomes absent again. */
+static void unclaim_locked(struct cache_fetch *x)
+{
+	struct cache_file *f = x->file;
+	uint64_t from = x->at / CACHE_SUB * CACHE_SUB;
+
+	for (uint64_t i = from / CACHE_BLOCK; i * CACHE_BLOCK < x->end; i++) {
+		struct block *b = map64_get(f->blocks, i + 1);
+		uint32_t bits = sub_mask(i, from, x->end);
+		unsigned first = (unsigned)__builtin_ctz(bits);
+
+		assert((b->claimed & bits) == bits);
+		b->claimed &= ~bits;
+		f->cache->used -= sub_bytes(bits);
+		/* The memory of these only: beside them others are filling theirs. */
+		(void)madvise(b->data + (size_t)first * CACHE_SUB, (size_t)__builtin_popcount(bits) * CACHE_SUB, MADV_DONTNEED);
+		save_locked(b);         /* what came before the end */
+		if (!b->claimed)
+			unpin_locked(b);
+	}
 }
 
 void cache_fetched(struct cache_fetch *x, int err)
@@ -617,25 +774,15 @@ void cache_fetched(struct cache_fetch *x, int err)
 	struct cache_file *f = x->file;
 	struct cache *c = f->cache;
 	struct list ripe;
-	uint64_t from = x->at / CACHE_SUB * CACHE_SUB;
 
 	list_init(&ripe);
-	if (!err && x->at < x->end)
+	if (!err)
 		err = -EAGAIN;
-	WITH_LOCK(&c->lock) {
-		for (uint64_t i = from / CACHE_BLOCK; x->at < x->end && i * CACHE_BLOCK < x->end; i++) {
-			struct block *b = map64_get(f->blocks, i + 1);
-			uint32_t bits = sub_mask(i, from, x->end) & b->claimed;
-
-			b->claimed &= ~bits;
-			c->used -= sub_bytes(bits);
-			(void)madvise(b->data, CACHE_BLOCK, b->present ? MADV_NORMAL : MADV_DONTNEED);
-			if (bits && !b->claimed)
-				unpin_locked(b);
+	WITH_LOCK(&c->lock)
+		if (x->at < x->end && x->generation == f->generation) {
+			unclaim_locked(x);
+			ripe_locked(f, x->at / CACHE_SUB * CACHE_SUB, x->end, err, &ripe);
 		}
-		if (x->at < x->end)
-			ripe_locked(f, from, x->end, err, &ripe);
-	}
 	tell(f, &ripe, err);
 	WITH_LOCK(&c->lock)
 		cache_file_unref_locked(f);
@@ -651,7 +798,7 @@ bool cache_wanted(struct cache_fetch *x)
 		for (struct list *l = f->waiters.next; l != &f->waiters && !wanted; l = l->next) {
 			struct cache_waiter *w = waiter_of(l);
 
-			wanted = w->first < x->end && w->first + w->count > x->at;
+			wanted = x->generation == f->generation && w->first < x->end && w->first + w->count > x->at;
 		}
 	return wanted;
 }
@@ -667,7 +814,7 @@ uint64_t cache_have(struct cache_file *f)
 
 		while (map64_next(f->blocks, &it, &key, &value))
 			have += sub_bytes(((struct block *)value)->present & ~(f->on_disk ? f->on_disk[((struct block *)value)->index] : 0));
-		for (uint64_t i = 0; f->on_disk && i * CACHE_BLOCK < f->size; i++)
+		for (uint64_t i = 0; f->on_disk && i * CACHE_BLOCK < f->size; i++)      /* at most FILE_MAX long */
 			have += sub_bytes(f->on_disk[i]);
 	}
 	return have < f->size ? have : f->size;
