@@ -34,7 +34,7 @@ struct cache_config {
  * one to which nothing is added, not an error; nor is one that fails, fills or is removed later. `config->dir` is borrowed
  * for this call. -ENOMEM. */
 int cache_new(const struct cache_config *config, struct cache **ret);
-/* All files must be closed. Writes what is still owed to the disk, stops the threads. */
+/* All files must be closed. Writes what is still owed to the disk (for some seconds at most), stops the threads. */
 void cache_free(struct cache *c);
 
 /* The content named `key` (origin, identity, id and version: equal keys have equal bytes), of `size` bytes. Counted: the

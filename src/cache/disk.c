@@ -71,8 +71,8 @@ struct disk {
 	size_t grain;                   /* the file system's unit */
 	struct health reading, writing;
 	_Atomic uint64_t bad, errors, hits;
-	_Atomic unsigned saving;        /* blocks pinned by saves that wait */
-	unsigned saving_max;
+	_Atomic uint64_t saving;        /* bytes of memory pinned by saves that wait */
+	uint64_t saving_max;
 	atomic_bool closed;             /* nothing of it is used any more */
 
 	pthread_mutex_t lock;           /* guards what follows and every cache_file's `open`; nothing is done on disk under it */
@@ -86,6 +86,7 @@ struct job {
 	struct cache_file *file;
 	struct block *block;
 	uint32_t bits;
+	uint64_t pinned;                /* bytes that a save keeps in memory */
 };
 
 /* ---- health ---- */
@@ -528,6 +529,17 @@ void disk_look(struct cache_file *f)
 
 /* ---- reading ---- */
 
+/* Sub-blocks first .. end-1 into the block. */
+static int read_run(const struct disk_files *x, const struct block *b, unsigned first, unsigned end)
+{
+	size_t n = 0;
+
+	for (unsigned k = first; k < end; k++)
+		n += sub_length(b->file, b->index, k);
+	return file_pread_all(x->data_fd, b->data + (size_t)first * CACHE_SUB, n,
+	                      (off_t)(b->index * CACHE_BLOCK + (uint64_t)first * CACHE_SUB));
+}
+
 /* Which of `bits` have right bytes on disk, read into the block. */
 static uint32_t load_from(struct disk *d, struct disk_files *x, struct block *b, uint32_t bits)
 {
@@ -535,7 +547,7 @@ static uint32_t load_from(struct disk *d, struct disk_files *x, struct block *b,
 	uint64_t key = key_hash(f), now = (uint64_t)clock_wall().tv_sec;
 	struct map_entry e, again;
 	uint32_t good = 0, wrong = 0;
-	int r = file_pread_all(x->map_fd, &e, sizeof(e), entry_at(b->index));
+	int err = 0, r = file_pread_all(x->map_fd, &e, sizeof(e), entry_at(b->index));
 
 	if (r < 0) {
 		if (r != -ENODATA)
@@ -544,26 +556,29 @@ static uint32_t load_from(struct disk *d, struct disk_files *x, struct block *b,
 	}
 	for (unsigned s = 0; s < SUBS; ) {
 		unsigned end = s;
-		size_t n = 0;
 
 		while (end < SUBS && bits & 1u << end && e.sum[end])
-			n += sub_length(f, b->index, end++);
+			end++;
 		if (end == s) {
 			s++;
 			continue;
 		}
-		r = file_pread_all(x->data_fd, b->data + (size_t)s * CACHE_SUB, n,
-		                   (off_t)(b->index * CACHE_BLOCK + (uint64_t)s * CACHE_SUB));
-		if (r < 0 && r != -ENODATA)
-			fault(d, &d->reading, r);
+		r = read_run(x, b, s, end);
 		for (unsigned k = s; k < end; k++) {
-			if (r == 0 && sum_of(key, b->index, k, b->data + (size_t)k * CACHE_SUB, sub_length(f, b->index, k)) == e.sum[k])
+			/* One bad place does not cost the others. */
+			int one = r < 0 && end - s > 1 ? read_run(x, b, k, k + 1) : r;
+
+			if (one == 0 && sum_of(key, b->index, k, b->data + (size_t)k * CACHE_SUB, sub_length(f, b->index, k)) == e.sum[k])
 				good |= 1u << k;
-			else if (r == 0 || r == -ENODATA)
+			else if (one == 0 || one == -ENODATA)
 				wrong |= 1u << k;
+			else
+				err = one;
 		}
 		s = end;
 	}
+	if (err < 0)
+		fault(d, &d->reading, err);
 	/* It is damage unless somebody wrote or evicted it meanwhile. */
 	if (wrong && file_pread_all(x->map_fd, &again, sizeof(again), entry_at(b->index)) == 0)
 		for (unsigned k = 0; k < SUBS; k++)
@@ -575,7 +590,7 @@ static uint32_t load_from(struct disk *d, struct disk_files *x, struct block *b,
 		/* Only for the evictor's order; if it fails the block looks older. */
 		(void)file_pwrite_all(x->map_fd, used, sizeof(used), entry_at(b->index) + (off_t)offsetof(struct map_entry, used));
 	}
-	if (good)
+	if (good && err == 0)
 		fine(&d->reading);
 	return good;
 }
@@ -611,7 +626,7 @@ bool disk_load(struct block *b, uint32_t bits)
 
 	if (!j)
 		return false;
-	*j = (struct job){b->file, b, bits};
+	*j = (struct job){.file = b->file, .block = b, .bits = bits};
 	if (pool_add(d->reader, load_run, j) < 0) {
 		free(j);
 		return false;
@@ -715,29 +730,32 @@ static void save_run(void *arg)
 	struct disk *d = j->file->cache->disk;
 	int r = save(d, j->file, j->block, j->bits);
 
-	atomic_fetch_sub(&d->saving, 1);
+	atomic_fetch_sub(&d->saving, j->pinned);
 	table_saved(j->block, j->bits, r == 0);
 	free(j);
 }
 
-bool disk_save(struct block *b, uint32_t bits)
+int disk_save(struct block *b, uint32_t bits)
 {
 	struct disk *d = b->file->cache->disk;
+	uint64_t pinned = (uint64_t)__builtin_popcount(b->present) * CACHE_SUB, waiting = atomic_load(&d->saving);
 	struct job *j;
 
-	if (!d->usage || b->file->disk != DISK_READY || atomic_load(&d->saving) >= d->saving_max || resting(d, &d->writing))
-		return false;
+	if (!d->usage || b->file->disk != DISK_READY || resting(d, &d->writing))
+		return -1;
+	if (waiting && waiting + pinned > d->saving_max)
+		return 0;
 	j = malloc(sizeof(*j));
 	if (!j)
-		return false;
-	*j = (struct job){b->file, b, bits};
-	atomic_fetch_add(&d->saving, 1);
+		return -1;
+	*j = (struct job){b->file, b, bits, pinned};
+	atomic_fetch_add(&d->saving, pinned);
 	if (pool_add(d->writer, save_run, j) < 0) {
-		atomic_fetch_sub(&d->saving, 1);
+		atomic_fetch_sub(&d->saving, pinned);
 		free(j);
-		return false;
+		return -1;
 	}
-	return true;
+	return 1;
 }
 
 /* ---- forgetting ---- */
@@ -803,7 +821,7 @@ int disk_new(struct cache *c, struct disk **ret)
 		return -ENOMEM;
 	d->cache = c;
 	d->limit = c->config.disk;
-	d->saving_max = (unsigned)(c->config.memory / 8 / CACHE_BLOCK) + 1;
+	d->saving_max = c->config.memory / 8 > CACHE_BLOCK ? c->config.memory / 8 : CACHE_BLOCK;
 	d->reading.doing = "reading";
 	d->writing.doing = "writing";
 	pthread_mutex_init(&d->lock, NULL);

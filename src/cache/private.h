@@ -15,6 +15,7 @@
 /* A block in memory. One bit a sub-block. */
 struct block {
 	struct list lru;                /* in cache->lru while nobody pins it, oldest first */
+	struct list owed;               /* in cache->owed while it waits for the disk's writer to have room */
 	struct cache_file *file;
 	uint64_t index;
 	char *data;                     /* CACHE_BLOCK bytes of address space; touched pages only cost memory */
@@ -51,7 +52,7 @@ struct cache {
 	struct cache_config config;
 	pthread_mutex_t lock;           /* guards everything here and below, and in files and blocks */
 	struct map *files;              /* key -> struct cache_file * */
-	struct list lru;
+	struct list lru, owed;
 	uint64_t used;                  /* bytes of sub-blocks that are present, claimed or loading */
 	struct cache_stats stats;
 	struct disk *disk;              /* NULL: memory only */
@@ -80,8 +81,9 @@ void disk_free(struct disk *d);                 /* NULL is fine */
 void disk_look(struct cache_file *f);           /* lock held; holds a reference until table_looked() */
 /* Read `bits` of a pinned block: table_loaded() follows. False: it cannot now. Lock held. */
 bool disk_load(struct block *b, uint32_t bits);
-/* Write `bits` of a pinned block: table_saved() follows. False: too much is waiting; then it is not written. Lock held. */
-bool disk_save(struct block *b, uint32_t bits);
+/* Write `bits` of a pinned block. 1: table_saved() follows. 0: too much is waiting; after the next table_saved() there may be
+ * room. -1: it cannot be written. Lock held. */
+int disk_save(struct block *b, uint32_t bits);
 /* Nothing that the disk has of it now is ever given out again, though it is removed later. Lock held. */
 void disk_forget(struct cache_file *f);
 void disk_file_done(struct cache_file *f);      /* lock held; the file is being freed */

@@ -16,11 +16,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "cache/private.h"
+
+#define OWED_WAIT_MS 5000               /* for the disk, when the cache ends */
 
 struct cache_fetch {
 	struct cache_file *file;
@@ -66,7 +70,7 @@ void cache_file_unref_locked(struct cache_file *f)
 static void check_block(const struct block *b)
 {
 	assert(!(b->present & (b->claimed | b->loading)) && !(b->claimed & b->loading));
-	assert(!(b->unsaved & ~b->present));
+	assert(!(b->unsaved & ~b->present) && (b->unsaved || list_empty(&b->owed)));
 	assert(b->pins || !(b->claimed | b->loading));
 	assert(!b->pins == !list_empty(&b->lru));
 	assert(!b->gone || (b->pins && !b->claimed));
@@ -108,6 +112,7 @@ static void block_free_locked(struct block *b)
 	struct cache_file *f = b->file;
 
 	list_remove(&b->lru);
+	list_remove(&b->owed);
 	f->cache->used -= sub_bytes(b->present | b->claimed | b->loading);
 	if (!b->gone)
 		map64_remove(f->blocks, b->index + 1);
@@ -150,6 +155,7 @@ static struct block *block_get_locked(struct cache_file *f, uint64_t index, bool
 	b->index = index;
 	f->refs++;
 	list_init(&b->lru);
+	list_init(&b->owed);
 	list_append(&f->cache->lru, &b->lru);
 	return b;
 }
@@ -189,6 +195,7 @@ int cache_new(const struct cache_config *config, struct cache **ret)
 	}
 	pthread_mutex_init(&c->lock, NULL);
 	list_init(&c->lru);
+	list_init(&c->owed);
 	if (config->dir && config->disk) {
 		int r = file_mkdirs(config->dir, 0700);
 
@@ -203,13 +210,29 @@ int cache_new(const struct cache_config *config, struct cache **ret)
 	return 0;
 }
 
+/* Until the writer has taken what is owed, if it can. */
+static void wait_for_owed(struct cache *c)
+{
+	uint64_t until = clock_mono_ms() + OWED_WAIT_MS;
+	bool owed = true;
+
+	while (owed && clock_mono_ms() < until) {
+		WITH_LOCK(&c->lock)
+			owed = !list_empty(&c->owed);
+		if (owed)
+			usleep(1000);
+	}
+}
+
 void cache_free(struct cache *c)
 {
 	if (!c)
 		return;
 	/* Its threads may still hold blocks: they end first. */
-	if (c->disk)
+	if (c->disk) {
+		wait_for_owed(c);
 		disk_drain(c->disk);
+	}
 	while (!list_empty(&c->lru))
 		block_free_locked(list_first(&c->lru, struct block, lru));
 	map_free(c->files);
@@ -494,6 +517,7 @@ void cache_forget(struct cache_file *f)
 
 			b->gone = true;
 			b->claimed = b->unsaved = 0;
+			list_remove(&b->owed);
 			c->used -= sub_bytes(claimed);
 			if (claimed)
 				unpin_locked(b);
@@ -591,17 +615,37 @@ int cache_claim(struct cache_file *f, uint64_t first, uint64_t count, bool deman
 	return -ENOMEM;
 }
 
-/* A block's new bytes go to the disk once, when its run is whole. */
+/* A block's new bytes go to the disk once, when its run is whole. While too much waits for the writer the block is owed: it
+ * is taken later, unless it is evicted before. */
 static void save_locked(struct block *b)
 {
-	uint32_t bits = b->unsaved & b->present;
+	struct cache *c = b->file->cache;
+	int r;
 
-	b->unsaved = 0;
-	if (!bits || !b->file->cache->disk || b->file->forgotten)
+	if (!b->unsaved)
 		return;
 	pin_locked(b);
-	if (!disk_save(b, bits))
-		unpin_locked(b);        /* too much waits already: it is fetched again one day */
+	r = c->disk && !b->gone ? disk_save(b, b->unsaved) : -1;
+	if (r == 0 && list_empty(&b->owed))
+		list_append(&c->owed, &b->owed);
+	if (r == 0) {
+		unpin_locked(b);
+		return;
+	}
+	b->unsaved = 0;
+	list_remove(&b->owed);
+	if (r < 0)
+		unpin_locked(b);
+}
+
+static void save_owed_locked(struct cache *c)
+{
+	struct block *b, *before = NULL;
+
+	while ((b = list_first(&c->owed, struct block, owed)) && b != before) {
+		before = b;
+		save_locked(b);
+	}
 }
 
 void table_looked(struct cache_file *f, uint32_t *on_disk)
@@ -693,6 +737,7 @@ void table_saved(struct block *b, uint32_t bits, bool on_disk)
 		if (on_disk && !b->gone && f->on_disk)
 			f->on_disk[b->index] |= bits;
 		unpin_locked(b);
+		save_owed_locked(c);
 	}
 }
 

@@ -98,11 +98,12 @@ static int lock(struct usage *u)
 		struct stat st;
 		int r;
 
-		if (u->fd < 0) {
+		if (u->fd < 0)
 			u->fd = open_in(u, "usage");
-			if (u->fd < 0)
-				return u->fd;
-		}
+		if (u->fd == -ENOENT && file_mkdirs(u->dir, 0700) == 0)
+			u->fd = open_in(u, "usage");
+		if (u->fd < 0)
+			return u->fd;
 		r = lock_patiently(u->fd);
 		if (r < 0)
 			return r;
@@ -380,7 +381,8 @@ static void make_room(struct usage *u, struct record *r, uint64_t want)
 			for (size_t i = 0; i < x.blocks.n && !stopping(u); i++) {
 				uint64_t freed;
 
-				if (r->used <= target && room_on_disk(u) >= u->free_min + want + more)
+				/* What nobody can read any more goes in any case, and comes first. */
+				if (x.blocks.at[i].used && r->used <= target && room_on_disk(u) >= u->free_min + want + more)
 					break;
 				freed = drop_block(u, &x.contents.at[x.blocks.at[i].file], x.blocks.at[i].index);
 				r->used -= freed < r->used ? freed : r->used;
