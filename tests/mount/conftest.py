@@ -7,7 +7,9 @@
     mount     a function like harness.Mount that mounts at once and unmounts when the test ends
 """
 import os
+import shutil
 import signal
+import tempfile
 import threading
 
 import pytest
@@ -19,6 +21,10 @@ TEST_SECONDS = 600              # no test takes so long, however slow the machin
 def pytest_configure(config):
     if not os.access(SCIFS, os.X_OK):
         raise pytest.UsageError(f'{SCIFS} is missing: build it first (tests/run does)')
+    # A folder of this session alone: several may run on one machine.
+    if not config.option.basetemp:
+        config.option.basetemp = tempfile.mkdtemp(prefix='scifs-pytest-')
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 
 @pytest.fixture(autouse=True)

@@ -210,7 +210,7 @@ class MemoryRepo(Repo):
 
 
 class GirderRepo(Repo):
-    """`server` is the running Girder, `ids` what the sample has, `client` the official client: it fetched `files`."""
+    """`server` is the running Girder, `ids` what the sample has, `client` the official client: it put `files` into `fetched`."""
     top = 'collection/Sample/Data'
     text_meta = {'title': 'The planets', 'source.contact.room': '4.11', 'rows': '6'}
 
@@ -219,6 +219,7 @@ class GirderRepo(Repo):
         self.name, self.server, self.ids = name, server, ids
         self.client = girder_client.GirderClient(apiUrl=server.api)
         self.client.authenticate(apiKey=server.api_key)
+        self.fetched = fetched
         self.client.downloadFolderRecursive(ids['data'], str(fetched))
         self.files = {f'{self.top}/{p.relative_to(fetched)}': p.read_bytes() for p in fetched.rglob('*') if p.is_file()}
         for role, path in (('text', 'planets.csv'), ('empty', 'empty.dat'), ('one', 'one.dat'), ('small', 'noise-4k.dat'),
