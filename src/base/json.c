@@ -385,9 +385,9 @@ int json_raw_next(const char *t, size_t n, size_t *pos, const char **ret_key, si
                   size_t *ret_n)
 {
 	size_t i = *pos, end;
-	bool object;
+	bool object, first = i == 0;
 
-	if (i == 0) {
+	if (first) {
 		i = blanks(t, n, 0);
 		if (i >= n || (t[i] != '{' && t[i] != '['))
 			return refuse("neither an object nor an array");
@@ -395,12 +395,14 @@ int json_raw_next(const char *t, size_t n, size_t *pos, const char **ret_key, si
 	}
 	object = t[blanks(t, n, 0)] == '{';
 	i = blanks(t, n, i);
-	if (i < n && t[i] == ',')
+	if (i < n && t[i] == (object ? '}' : ']'))
+		return blanks(t, n, i + 1) == n ? 0 : refuse("something stands behind its end");
+	if (i < n && !first && t[i] != ',')
+		return refuse("two values without a comma");
+	if (i < n && !first)
 		i = blanks(t, n, i + 1);
 	if (i >= n)
 		return refuse("it ends too early");
-	if (t[i] == '}' || t[i] == ']')
-		return 0;
 	if (object) {
 		end = skip_string(t, n, i);
 		if (!end)

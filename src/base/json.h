@@ -53,7 +53,7 @@ int json_write_str(struct buf *b, const char *s);
 /* Print a value again (numbers as doubles): malloc'ed. */
 int json_print(const struct json *j, char **ret);
 
-/* Slices of a text that json_parse() accepted: the value of a member of the outermost object (-ENOENT), and the members or
+/* Slices of a text, without a copy; within a value, what json_parse() refuses may pass. The value of a member of the outermost object (-ENOENT), and the members or
  * elements of the outermost object or array one after the other: *pos begins at 0; 1 while there is one, 0 at the end,
  * -EBADMSG. *key (may be NULL) is the raw text between the quotes. */
 int json_raw_member(const char *text, size_t n, const char *key, const char **ret, size_t *ret_n);

@@ -332,6 +332,8 @@ int journal_read(struct journal *j, uint64_t begin, uint64_t offset, size_t n, s
 /* ---- verify.c: whole reads held against the server's digest. Called under handle->lock. ---- */
 struct verify *verify_new(struct fs *fs, const struct object *o);       /* NULL: nothing to verify by */
 void verify_free(struct verify *v);
+/* Was the content found to be wrong? Then no read of the handle is answered any more. */
+bool verify_failed(const struct verify *v);
 /* A read [offset, +n) is about to be answered from `hit`. True: it was the last one; verify took the hit and will call
  * answer(arg, verdict) (0 or -EIO) on the hasher thread, when it may be replied. False: reply now, the hit stays the caller's. */
 bool verify_feed(struct verify *v, struct cache_file *f, uint64_t offset, size_t n, struct cache_hit *hit,

@@ -73,21 +73,37 @@ static void reply_hit(struct read_op *r, int verdict)
 	free(r);
 }
 
+/* The kernel has pages of what was found to be wrong: they go, now and for the next open. */
+static void drop_pages(struct fs *fs, struct node *n)
+{
+	WITH_LOCK(&fs->lock) {
+		n->pages_clean = false;
+		node_notify_inode(fs, n, true);
+	}
+}
+
 static void verified(void *arg, int verdict)
 {
-	reply_hit(arg, verdict);
+	struct read_op *r = arg;
+
+	if (verdict < 0)
+		drop_pages(r->op->fs, r->op->handle->node);
+	reply_hit(r, verdict);
 }
 
 static void answer(struct read_op *r)
 {
 	struct handle *h = handle_ref(r->op->handle);   /* the hasher may have replied before the lock is dropped */
-	bool taken = false;
+	bool taken = false, failed = false;
 
 	if (h->verify)
-		WITH_LOCK(&h->lock)
-			taken = verify_feed(h->verify, h->file, r->offset, r->n, &r->hit, verified, r);
+		WITH_LOCK(&h->lock) {
+			/* After a failed readahead the kernel asks for each page once more. */
+			failed = verify_failed(h->verify);
+			taken = !failed && verify_feed(h->verify, h->file, r->offset, r->n, &r->hit, verified, r);
+		}
 	if (!taken)
-		reply_hit(r, 0);
+		reply_hit(r, failed ? -EIO : 0);
 	handle_unref(h);
 }
 

@@ -33,6 +33,7 @@ struct verify {
 	struct piece held[HELD_MAX];
 	unsigned n;
 	bool given_up;
+	atomic_bool failed;             /* it was not what it should be: nothing more of it is given out */
 	struct cache_file *file;
 	atomic_uint refs;               /* the handle's and one of each piece at the hasher */
 };
@@ -95,6 +96,7 @@ static int verdict(struct verify *v)
 	log_error("%s: the content is not what the server's digest says: it is not given out", v->what);
 	backend_report_fault("read", v->what, EIO, 0, "the content does not match the server's digest", NULL);
 	cache_forget(v->file);
+	atomic_store(&v->failed, true);
 	return -EIO;
 }
 
@@ -156,6 +158,11 @@ static void drain(struct verify *v)
 		}
 		i = 0;
 	}
+}
+
+bool verify_failed(const struct verify *v)
+{
+	return atomic_load(&v->failed);
 }
 
 bool verify_feed(struct verify *v, struct cache_file *f, uint64_t offset, size_t n, struct cache_hit *hit,

@@ -262,6 +262,23 @@ static void test_raw_elements_in_order(void **state)
 	assert_int_equal(json_raw_next("5", 1, &pos, NULL, NULL, &p, &n), -EBADMSG);
 }
 
+static void test_slices_of_what_is_no_json(void **state)
+{
+	static const char *const bad[] = {"[1 2]", "[1,]", "[1}", "{\"a\":1]", "[1] []", "[] x", "[,1]", "[1,,2]", "[1", "[1,", "[", "{\"a\" 1}",
+	                                  "{\"a\":1,}", "{1:2}", "[}", "{]", ""};
+
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		size_t pos = 0, n;
+		const char *p;
+		int r;
+
+		while ((r = json_raw_next(bad[i], strlen(bad[i]), &pos, NULL, NULL, &p, &n)) == 1)
+			;
+		if (r != -EBADMSG)
+			fail_msg("%s: %d", bad[i], r);
+	}
+}
+
 /* Every text cut at every place, and with every byte replaced, in memory that ends where the text ends: a sanitizer sees a
  * step too far. What is accepted by the one door must be walked to its end by the other. */
 static void walk(const char *from, size_t n)
@@ -327,6 +344,7 @@ int main(void)
 		cmocka_unit_test(test_print),
 		cmocka_unit_test(test_raw_members_keep_their_bytes),
 		cmocka_unit_test(test_raw_elements_in_order),
+		cmocka_unit_test(test_slices_of_what_is_no_json),
 		cmocka_unit_test(test_no_text_makes_the_scanner_overrun),
 	};
 

@@ -55,6 +55,10 @@ static int take_array(struct girder *g, enum what what, const struct buf *text, 
 	size_t pos = 0, n, count = 0;
 	int r;
 
+	if (buf_str(text)[strspn(buf_str(text), " \t\r\n")] != '[') {
+		backend_note_fault(0, NULL, "the listing is not an array", NULL);
+		return -EBADMSG;
+	}
 	while ((r = json_raw_next(buf_str(text), text->len, &pos, NULL, NULL, &at, &n)) == 1) {
 		_cleanup_(json_freep) struct json *j = NULL;
 		struct object o = {0};
