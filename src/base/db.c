@@ -91,11 +91,12 @@ static int64_t newest(const char *const steps[])
 }
 
 /* Look before anything is written: reads the header and every line of the schema. */
-static int look(struct db *d, const char *const steps[])
+static int look(struct db *d, const char *const steps[], bool *ret_newest)
 {
 	int64_t have = 0;
 	int r = version(d, &have);
 
+	*ret_newest = have == newest(steps);
 	if (r == 0 && have > newest(steps))
 		return -EPROTONOSUPPORT;
 	return r < 0 ? r : db_exec(d, "SELECT count(*) FROM sqlite_master");
@@ -109,7 +110,7 @@ static int bring_up(struct db *d, const char *const steps[])
 
 	if (r < 0)
 		return r;
-	r = version(d, &have);
+	r = version(d, &have);  /* perhaps another process was quicker */
 	if (r == 0 && have > want)
 		r = -EPROTONOSUPPORT;
 	for (int64_t v = have; r == 0 && v < want; v++)
@@ -140,6 +141,7 @@ static int try_open(const char *path, bool full, const char *const steps[], stru
 {
 	struct db *d;
 	int r = create(path), rc;
+	bool is_newest = false;
 
 	if (r < 0)
 		return r;
@@ -150,13 +152,13 @@ static int try_open(const char *path, bool full, const char *const steps[], stru
 	r = told(d->sql, rc);
 	if (r == 0) {
 		sqlite3_busy_timeout(d->sql, BUSY_MS);
-		r = look(d, steps);
+		r = look(d, steps, &is_newest);
 	}
 	if (r == 0)
 		r = db_exec(d, "PRAGMA journal_mode=WAL");
 	if (r == 0)
 		r = db_exec(d, full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
-	if (r == 0)
+	if (r == 0 && !is_newest)       /* bringing it up waits for whoever writes */
 		r = bring_up(d, steps);
 	if (r < 0) {
 		db_close(d);
@@ -166,7 +168,7 @@ static int try_open(const char *path, bool full, const char *const steps[], stru
 	return 0;
 }
 
-static int set_aside(const char *path)
+int db_set_aside(const char *path)
 {
 	static const char *const tails[] = {"", "-wal", "-shm"};
 	time_t now = clock_wall().tv_sec;
@@ -193,7 +195,7 @@ int db_open(const char *path, bool full, const char *const steps[], struct db **
 
 	if (r != -EBADMSG)
 		return r;
-	r = set_aside(path);
+	r = db_set_aside(path);
 	return r < 0 ? r : try_open(path, full, steps, ret);
 }
 

@@ -13,8 +13,11 @@ struct db_stmt;
  * … in one transaction. `full`: each commit is on the disk before it returns; else a power cut may lose the last ones.
  * A damaged file is renamed to NAME.damaged-TIME with a line in the log, and a fresh one is made. A file of a newer
  * program is left alone: -EPROTONOSUPPORT. Others: -ENOENT (its folder), -ENOSPC, -EROFS, -EIO, -EACCES, -ENOMEM, -EBUSY
- * (somebody else held it for 5 seconds). A new file is 0600. */
+ * (somebody else was writing for 5 seconds; a file that is of the newest version is opened without waiting for writers). A new
+ * file is 0600. */
 int db_open(const char *path, bool full, const char *const steps[], struct db **ret);
+/* What db_open() does with a damaged file, for damage that shows later: connections that are open end with the old one. */
+int db_set_aside(const char *path);
 void db_close(struct db *d);            /* NULL is fine; statements must be done */
 
 /* Damage may show later than db_open(): any of these may answer -EBADMSG. What SQLite says of an error is logged once. */

@@ -25,7 +25,8 @@ struct cache_fetch;                             /* a claimed run of sub-blocks t
 struct cache_config {
 	const char *dir;                        /* folder for blocks and documents; NULL: memory only */
 	uint64_t memory;                        /* bytes of blocks, at most; only what somebody waits for or has pinned exceeds it */
-	uint64_t disk;                          /* bytes of blocks on disk, of all mounts that share the folder, never more; 0: no disk */
+	uint64_t disk;                          /* bytes on disk, of all mounts that share the folder; 0: no disk. Documents may have
+	                                         * a part of it, blocks never exceed the rest */
 	uint64_t disk_free_min;                 /* bytes that must stay free on that file system: blocks leave for that too */
 };
 
@@ -127,12 +128,16 @@ void cache_prefetch(struct cache_cursors *c, const struct policy *p, uint64_t si
 
 /* ---- documents.c: listings, objects and metadata kept over a restart (SQLite). Its own thread writes. ---- */
 /* `kind` is a short word ("list", "doc", "stat"), `key` unique in it, `space` who it belongs to (origin and identity). Bytes
- * are the caller's. Bounded: CACHE_DOCUMENTS_MAX bytes in all, the least recently stored leave. */
+ * are the caller's. Bounded: CACHE_DOCUMENTS_MAX bytes in all, or an eighth of cache_config.disk if that is less; the least
+ * recently stored leave. */
 #define CACHE_DOCUMENTS_MAX (512u << 20)
-/* Copies and returns at once; the write happens later; failures are a log line. Any thread. */
+#define CACHE_DOCUMENT_MAX (32u << 20)          /* a longer one, or one that is half of what all may have, is not kept */
+/* Copies and returns at once; the write happens later, what was stored is loaded all the same. A document that the disk is
+ * too slow for, or cannot take, is not kept: a line in the log, not an error. Any thread. */
 void cache_doc_store(struct cache *c, const char *space, const char *kind, const char *key, const void *data, size_t n);
 void cache_doc_remove(struct cache *c, const char *space, const char *kind, const char *key);
-/* Blocks on the local disk: not on the engine thread. -ENOENT. *ret is malloc'ed. */
+/* Blocks on the local disk, not on writers: not on the engine thread. What was damaged on disk is -ENOENT, like what is not
+ * there, and never given out. *ret is malloc'ed, with a NUL behind its *ret_n bytes. */
 int cache_doc_load(struct cache *c, const char *space, const char *kind, const char *key, char **ret, size_t *ret_n,
                    struct timespec *ret_stored);
 

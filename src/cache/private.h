@@ -144,7 +144,8 @@ struct evict_block {
 void evict_order(struct evict_block *b, size_t n, uint64_t now);
 
 /* ---- documents.c ---- */
-int documents_new(const char *dir, struct documents **ret);
-void documents_free(struct documents *d);
+/* Reads and writes DIR/documents.db; holds no more than about `max` bytes. */
+int documents_new(const char *dir, uint64_t max, struct documents **ret);
+void documents_free(struct documents *d);       /* writes what waits; NULL is fine */
 
 #endif

@@ -197,14 +197,19 @@ int cache_new(const struct cache_config *config, struct cache **ret)
 	list_init(&c->lru);
 	list_init(&c->owed);
 	if (config->dir && config->disk) {
+		uint64_t documents = config->disk / 8 < CACHE_DOCUMENTS_MAX ? config->disk / 8 : CACHE_DOCUMENTS_MAX;
 		int r = file_mkdirs(config->dir, 0700);
+
+		c->config.disk -= documents;
 
 		if (r == 0)
 			r = disk_new(c, &c->disk);
 		if (r < 0)
 			log_warn("cache: %s cannot be used: %s; memory only", config->dir, strerror(-r));
-		else if (documents_new(config->dir, &c->documents) < 0)
-			log_warn("cache: %s: listings and metadata are not kept over a restart", config->dir);
+		if (r == 0)
+			r = documents_new(config->dir, documents, &c->documents);
+		if (r < 0 && c->disk)
+			log_warn("cache: %s: listings and metadata are not kept over a restart: %s", config->dir, strerror(-r));
 	}
 	*ret = c;
 	return 0;
