@@ -570,7 +570,7 @@ static int run(int argc, char **argv)
 		}
 	}
 	if (status == EXIT_DONE)
-		status = mountpoint_check(&m.dir);
+		status = mountpoint_check(&m.dir, conf_bool(m.conf, "allow_other"));
 	if (status == EXIT_DONE)
 		status = get_credentials(&m, &k);
 	if (status == EXIT_DONE)

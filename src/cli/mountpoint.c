@@ -47,12 +47,13 @@ struct mount_line {
 	unsigned major, minor;
 	char *at;
 	bool scifs;
+	uid_t owner;
 };
 
 /* "36 35 98:0 /root /at rw,noatime master:1 - fuse.scifs source options" */
 static bool read_line(char *line, struct mount_line *ret)
 {
-	char *dash = strstr(line, " - "), *at;
+	char *dash = strstr(line, " - "), *at, *owner;
 	int n = 0;
 
 	if (!dash || sscanf(line, "%*s %*s %u:%u %*s %n", &ret->major, &ret->minor, &n) != 2 || !n)
@@ -62,10 +63,12 @@ static bool read_line(char *line, struct mount_line *ret)
 	unescape(at);
 	ret->at = at;
 	ret->scifs = str_starts(dash + 3, "fuse.scifs ");
+	owner = strstr(dash + 3, "user_id=");
+	ret->owner = owner ? (uid_t)strtoul(owner + strlen("user_id="), NULL, 10) : 0;
 	return true;
 }
 
-enum mounted mountpoint_look(const char *dir)
+enum mounted mountpoint_look(const char *dir, uid_t *ret_owner)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	enum mounted found = MOUNTED_NOTHING;
@@ -75,8 +78,10 @@ enum mounted mountpoint_look(const char *dir)
 
 	/* The last one lies on top. */
 	while (f && getline(&line, &room, f) > 0)
-		if (read_line(line, &m) && strcmp(m.at, dir) == 0)
+		if (read_line(line, &m) && strcmp(m.at, dir) == 0) {
 			found = m.scifs ? MOUNTED_SCIFS : MOUNTED_OTHER;
+			*ret_owner = m.owner;
+		}
 	if (f)
 		fclose(f);
 	return found;
@@ -165,6 +170,22 @@ static bool has_entries(const char *dir)
 	return some;
 }
 
+static bool find_program(const char *name)
+{
+	const char *path = getenv("PATH");
+
+	for (const char *at = path ? path : "/bin:/usr/bin"; ; at++) {
+		_cleanup_free_ char *file = NULL;
+		size_t n = strcspn(at, ":");
+
+		if (str_fmt(&file, "%.*s/%s", (int)n, at, name) == 0 && access(file, X_OK) == 0)
+			return true;
+		at += n;
+		if (!*at)
+			return false;
+	}
+}
+
 /* The kernel still knows the root's attributes, so stat() may go well; statfs asks the process. A live one answers at once. */
 static bool is_dead(const char *dir)
 {
@@ -178,10 +199,39 @@ static bool is_device(const struct stat *st)
 	return S_ISCHR(st->st_mode) && major(st->st_rdev) == FUSE_MAJOR && minor(st->st_rdev) == FUSE_MINOR;
 }
 
-int mountpoint_check(char **io_dir)
+/* Without root's help the kernel's rules are fusermount3's: it would say so in a line of its own, and too late. */
+static int check_unprivileged(const char *dir, bool allow_other)
+{
+	_cleanup_buf_ struct buf conf = BUF_MAX(1u << 20);
+	bool allowed = false;
+
+	if (!find_program("fusermount3")) {
+		cli_complain("fusermount3 is missing: install fuse3, or mount as root");
+		return EXIT_MOUNT;
+	}
+	if (access(dir, W_OK) < 0) {
+		cli_complain("%s: the mount point must be a directory that you may write to: %s", dir, strerror(errno));
+		return EXIT_MOUNT;
+	}
+	if (!allow_other)
+		return EXIT_DONE;
+	if (file_read_whole("/etc/fuse.conf", &conf) == 0 && conf.len)
+		for (char *at = conf.data, *end; *at && !allowed; at = end) {
+			end = at + strcspn(at, "\n");
+			if (*end)
+				*end++ = 0;
+			allowed = strcmp(str_trim(at), "user_allow_other") == 0;
+		}
+	if (!allowed)
+		cli_complain("option allow_other: root must put the line user_allow_other into /etc/fuse.conf first");
+	return allowed ? EXIT_DONE : EXIT_MOUNT;
+}
+
+int mountpoint_check(char **io_dir, bool allow_other)
 {
 	_cleanup_free_ char *whole = NULL;
 	struct stat st;
+	uid_t owner;
 	int r;
 
 	if (str_starts(*io_dir, "/dev/fd/")) {
@@ -206,7 +256,7 @@ int mountpoint_check(char **io_dir)
 	}
 	free(*io_dir);
 	*io_dir = TAKE(whole);
-	if (mountpoint_look(*io_dir) == MOUNTED_SCIFS && is_dead(*io_dir)) {
+	if (mountpoint_look(*io_dir, &owner) == MOUNTED_SCIFS && is_dead(*io_dir)) {
 		/* What a killed scifs left behind: nothing answers there any more. */
 		log_info("%s: a dead mount is detached first", *io_dir);
 		r = mountpoint_let_go(*io_dir, true);
@@ -224,7 +274,7 @@ int mountpoint_check(char **io_dir)
 		cli_complain("%s: the mount point is not a directory", *io_dir);
 		return EXIT_MOUNT;
 	}
-	if (mountpoint_look(*io_dir) == MOUNTED_SCIFS) {
+	if (mountpoint_look(*io_dir, &owner) == MOUNTED_SCIFS) {
 		cli_complain("%s: a scifs is mounted there already: scifs umount %s", *io_dir, *io_dir);
 		return EXIT_MOUNT;
 	}
@@ -245,7 +295,7 @@ int mountpoint_check(char **io_dir)
 		return EXIT_MOUNT;
 	}
 	close(r);
-	return EXIT_DONE;
+	return geteuid() == 0 ? EXIT_DONE : check_unprivileged(*io_dir, allow_other);
 }
 
 /* ---- who is in there ---- */

@@ -58,6 +58,7 @@ static int run(int argc, char **argv)
 {
 	_cleanup_free_ char *dir = NULL;
 	uint64_t pid, since;
+	uid_t owner = 0;
 	bool told = false;
 	int r;
 
@@ -68,7 +69,7 @@ static int run(int argc, char **argv)
 		cli_complain("%s: %s", argv[1], strerror(-r));
 		return EXIT_MOUNT;
 	}
-	switch (mountpoint_look(dir)) {
+	switch (mountpoint_look(dir, &owner)) {
 	case MOUNTED_NOTHING:
 		cli_complain("%s: nothing is mounted there", dir);
 		return EXIT_MOUNT;
@@ -77,6 +78,10 @@ static int run(int argc, char **argv)
 		return EXIT_MOUNT;
 	default:
 		break;
+	}
+	if (geteuid() != 0 && owner != geteuid()) {
+		cli_complain("%s: it is the mount of user %u: only that user and root may end it", dir, (unsigned)owner);
+		return EXIT_MOUNT;
 	}
 	pid = pid_of(dir);
 	r = mountpoint_let_go(dir, false);

@@ -11,7 +11,9 @@ import shutil
 import signal
 import socket
 import ssl
+import stat
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -274,6 +276,57 @@ def test_a_dev_fuse_that_is_something_else_is_no_mount(sh):
     done = in_namespace(sh, f'mount --bind /dev/null /dev/fuse; exec {SCIFS} mount memory: {sh.mnt}')
     assert done.returncode == MOUNT, done.stderr
     assert done.stderr == 'scifs: /dev/fuse: it is not the device of FUSE: ask who runs this machine\n'
+
+
+def as_nobody(sh, script):
+    """A shell as root in a namespace where everybody may use /dev/fuse; $NOBODY runs a command as one without rights."""
+    there = Path(tempfile.mkdtemp(prefix='scifs-cli-', dir='/tmp'))
+    try:
+        there.chmod(0o755)
+        shutil.copy(SCIFS, there / 'scifs')
+        for name in ('home', 'mnt'):
+            (there / name).mkdir()
+            os.chown(there / name, 65534, 65534)
+        os.mknod(there / 'fuse', 0o666 | stat.S_IFCHR, os.makedev(10, 229))
+        (there / 'fuse').chmod(0o666)
+        keep = ' '.join(f'{k}={sh.env[k]}' for k in ('ASAN_OPTIONS', 'UBSAN_OPTIONS'))
+        prefix = f'setpriv --reuid %d --regid %d --clear-groups env -i PATH={there}:/usr/bin:/bin HOME={there}/home {keep}'
+        done = subprocess.run(['unshare', '--mount', '--propagation', 'private', 'sh', '-c',
+                               f'NOBODY="{prefix % (65534, 65534)}"; OTHER="{prefix % (65533, 65533)}"; mount --bind fuse /dev/fuse\n{script}'],
+                              capture_output=True, text=True, timeout=PATIENCE, cwd=there)
+        assert not REPORT.search(done.stderr), done.stderr
+        return done.stdout, done.stderr.replace(str(there) + '/', '')
+    finally:
+        shutil.rmtree(there)
+
+
+@as_root()
+def test_a_user_without_rights_mounts_and_unmounts(sh, fuse):
+    out, err = as_nobody(sh, '''
+        $NOBODY scifs mount memory: mnt && $NOBODY cat mnt/empty.dat && stat -c %u mnt 2>/dev/null; $NOBODY stat -c %u mnt
+        $NOBODY scifs umount mnt; echo $?; grep -c "$PWD/mnt" /proc/self/mountinfo''')
+    assert (out, err) == ('65534\n0\n0\n', '')
+
+
+@as_root()
+def test_the_mount_of_somebody_else_is_left_alone(sh, fuse):
+    out, err = as_nobody(sh, '$NOBODY scifs mount memory: mnt; $OTHER scifs umount $PWD/mnt; echo $?; $NOBODY scifs umount mnt; echo $?')
+    assert out == '3\n0\n'
+    assert err == 'scifs: mnt: it is the mount of user 65534: only that user and root may end it\n'
+
+
+@as_root()
+def test_what_a_user_without_rights_lacks_is_named(sh, fuse):
+    out, err = as_nobody(sh, '''
+        $OTHER scifs mount memory: mnt
+        mount --bind /dev/null /etc/fuse.conf
+        $NOBODY scifs mount memory: mnt -o allow_other
+        mount --bind /dev/null /usr/bin/fusermount3
+        $NOBODY scifs mount memory: mnt''')
+    assert out == '' and err.splitlines() == [
+        'scifs: mnt: the mount point must be a directory that you may write to: Permission denied',
+        'scifs: option allow_other: root must put the line user_allow_other into /etc/fuse.conf first',
+        'scifs: fusermount3 is missing: install fuse3, or mount as root']
 
 
 @as_root()
