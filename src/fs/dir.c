@@ -451,6 +451,11 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 	}
 	node_unref(n);
 	r = load(fs, dir, fs->list_ttl_ms, usable);
+	if (r == -EACCES && !one) {
+		/* What may not be listed can have things that whoever knows their names may see. */
+		r = lookup_softly(fs, dir, name, false, ret);
+		return r == 1 ? 0 : r == 0 ? -EACCES : r;
+	}
 	if (r < 0)
 		return r;
 	WITH_LOCK(&fs->lock) {

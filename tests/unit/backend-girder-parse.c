@@ -4,6 +4,7 @@
 #include "backend/girder/private.h"
 
 #define ID1 "5f0c00000000000000000001"
+#define MADE_THEN "695735a5aaaaaaaaaaaaaaaa"    /* in the second of 2026-01-02T03:04:05Z */
 #define ID2 "5f0c00000000000000000002"
 #define ID3 "5f0c00000000000000000003"
 #define SHA "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e"
@@ -160,12 +161,12 @@ static void test_a_file_tells_its_version_and_digest(void **state)
 {
 	struct object o = {0};
 
-	assert_int_equal(file("{\"_id\": \"" ID1 "\", \"name\": \"f\", \"size\": 10737418240, \"mimeType\": \"text/csv\", \"exts\": [\"csv\"], "
+	assert_int_equal(file("{\"_id\": \"" MADE_THEN "\", \"name\": \"f\", \"size\": 10737418240, \"mimeType\": \"text/csv\", \"exts\": [\"csv\"], "
 	                      "\"sha512\": \"" SHA "\", \"created\": \"2026-01-02T03:04:05.678000+00:00\", \"itemId\": \"" ID2 "\"}", &o), 0);
 	assert_int_equal(o.kind, OBJECT_FILE);
 	assert_true(o.size == 10737418240u);
-	assert_string_equal(o.content, "file/" ID1);
-	assert_string_equal(o.version, ID1 ":1767323045.678:10737418240");
+	assert_string_equal(o.content, "file/" MADE_THEN);
+	assert_string_equal(o.version, MADE_THEN ":1767323045.678:10737418240");
 	assert_string_equal(o.digest, "sha512:" SHA);
 	assert_string_equal(o.mime, "text/csv");
 	assert_null(o.error);
@@ -174,6 +175,30 @@ static void test_a_file_tells_its_version_and_digest(void **state)
 	assert_int_equal(file("{\"_id\": \"" ID1 "\", \"name\": \"f\", \"size\": 1, \"sha512\": \"abc\"}", &o), 0);
 	assert_null(o.digest);
 	object_done(&o);
+}
+
+static void test_the_digest_of_a_replaced_content_is_not_believed(void **state)
+{
+	static const struct {
+		const char *created;
+		bool believed;
+	} cases[] = {
+		{"2026-01-02T03:04:05.678000+00:00", true}, {"2026-01-02T03:04:06.999000+00:00", true}, /* the id's seconds are cut */
+		{"2026-01-02T03:04:07.000000+00:00", false}, {"2027-01-01T00:00:00+00:00", false},
+		{"2020-01-01T00:00:00+00:00", true},    /* a copy keeps the time of what it is a copy of, and its bytes */
+	};
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct object o = {0};
+		char text[500];
+
+		snprintf(text, sizeof(text), "{\"_id\": \"" MADE_THEN "\", \"name\": \"f\", \"size\": 1, \"sha512\": \"" SHA "\", \"created\": \"%s\"}",
+		         cases[i].created);
+		assert_int_equal(file(text, &o), 0);
+		if ((o.digest != NULL) != cases[i].believed)
+			fail_msg("%s", cases[i].created);
+		object_done(&o);
+	}
 }
 
 static void test_a_link_may_lack_size_and_type(void **state)
@@ -458,6 +483,7 @@ int main(void)
 		cmocka_unit_test(test_items_are_shown_as_the_option_says),
 		cmocka_unit_test(test_hostile_sizes_are_refused),
 		cmocka_unit_test(test_a_file_tells_its_version_and_digest),
+		cmocka_unit_test(test_the_digest_of_a_replaced_content_is_not_believed),
 		cmocka_unit_test(test_a_link_may_lack_size_and_type),
 		cmocka_unit_test(test_a_name_that_cannot_be_served_is_read_through_its_item),
 		cmocka_unit_test(test_names_that_the_server_cannot_send),

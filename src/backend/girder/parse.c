@@ -38,6 +38,13 @@ int girder_errno(int status, const char *body, size_t n, char message[200])
 
 /* ---- small things ---- */
 
+bool girder_is_array(const struct buf *text)
+{
+	const char *p = buf_str(text);
+
+	return p[strspn(p, " \t\r\n")] == '[';
+}
+
 const char *girder_id(const char *id)
 {
 	const char *slash = strchr(id, '/');
@@ -168,6 +175,15 @@ int parse_item(const struct json *j, enum items items, unsigned rights, struct o
 	return end(r, &o, ret);
 }
 
+/* Was the content replaced since the file was made? A replacement moves `created`; the seconds of the making stand in the id. */
+static bool was_replaced(const char *id, struct timespec created)
+{
+	char seconds[9] = {0};
+
+	memcpy(seconds, girder_id(id), 8);
+	return created.tv_sec > (time_t)strtoul(seconds, NULL, 16) + 1;
+}
+
 int parse_file(const struct json *j, unsigned rights, struct object *ret)
 {
 	struct object o = {.kind = OBJECT_FILE, .rights = rights, .size = OBJECT_SIZE_UNKNOWN};
@@ -203,7 +219,9 @@ int parse_file(const struct json *j, unsigned rights, struct object *ret)
 		r = str_fmt(&o.content, "zip-item/%s/%s", item, o.id);
 	else if (r == 0)
 		r = str_fmt(&o.content, "%s%s", link ? "link-" : "", o.id);
-	if (r == 0 && sha && strlen(sha) == 128 && strspn(sha, "0123456789abcdefABCDEF") == 128 && !link)
+	/* In an S3 store a replaced content keeps the sha512 of the old one, and nothing tells which store it is: the digest of
+	 * a replaced content vouches for nothing. */
+	if (r == 0 && sha && strlen(sha) == 128 && strspn(sha, "0123456789abcdefABCDEF") == 128 && !link && !was_replaced(o.id, created))
 		r = str_fmt(&o.digest, "sha512:%s", sha);
 	/* The official client's download cache keys on id and created too: a replaced content has a new `created`. */
 	if (r == 0 && o.size != OBJECT_SIZE_UNKNOWN)

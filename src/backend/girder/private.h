@@ -57,6 +57,7 @@ int girder_encode(const char *s, char **ret);           /* for a query's value *
 /* ---- parse.c: pure ---- */
 /* errno of an answer that is not 2xx; body may be HTML. *message (200 bytes) gets the server's words. */
 int girder_errno(int status, const char *body, size_t n, char message[200]);
+bool girder_is_array(const struct buf *text);           /* an answer that begins as a list does */
 int parse_folder(const struct json *j, struct object *ret);             /* also collections and users, by _modelType */
 int parse_item(const struct json *j, enum items items, unsigned rights, struct object *ret);
 int parse_file(const struct json *j, unsigned rights, struct object *ret);

@@ -208,12 +208,12 @@ static int search_folder(struct girder *g, const struct girder_query *q, const c
 	if (r == 0 && q->types & 1u << type_index("folder", 6)) {
 		r = girder_get(g, &text, "folder?parentType=folder&parentId=%s&text=%s&limit=%u&sort=name", girder_id(folder), words, q->limit);
 		if (r == 0)
-			r = take_hits(g, buf_str(&text), text.len, "folder", NULL, io);
+			r = girder_is_array(&text) ? take_hits(g, buf_str(&text), text.len, "folder", NULL, io) : -EBADMSG;
 	}
 	if (r == 0 && q->types & 1u << type_index("item", 4)) {
 		r = girder_get(g, &text, "item?folderId=%s&text=%s&limit=%u&sort=name", girder_id(folder), words, q->limit);
 		if (r == 0)
-			r = take_hits(g, buf_str(&text), text.len, "item", NULL, io);
+			r = girder_is_array(&text) ? take_hits(g, buf_str(&text), text.len, "item", NULL, io) : -EBADMSG;
 	}
 	return r;
 }

@@ -55,7 +55,7 @@ static int take_array(struct girder *g, enum what what, const struct buf *text, 
 	size_t pos = 0, n, count = 0;
 	int r;
 
-	if (buf_str(text)[strspn(buf_str(text), " \t\r\n")] != '[') {
+	if (!girder_is_array(text)) {
 		backend_note_fault(0, NULL, "the listing is not an array", NULL);
 		return -EBADMSG;
 	}
@@ -296,11 +296,11 @@ static int lookup(struct session *s, const struct object *dir, const char *name,
 		r = girder_get(g, &text, "folder?parentType=%s&parentId=%s&name=%s&limit=50", type, girder_id(dir->id), encoded);
 	if (r == 0)
 		r = take_array(g, FOLDERS, &text, dir->rights, io, &n);
-	if (r == 0 && strcmp(type, "folder") == 0)
-		r = girder_get(g, &text, "item?folderId=%s&name=%s&limit=50", girder_id(dir->id), encoded);
-	if (r == 0 && strcmp(type, "folder") == 0)
-		r = take_array(g, ITEMS, &text, dir->rights, io, &n);
-	return r;
+	/* A folder keeps the name before an item that has it too (after a move); that one is met by its decorated name. */
+	if (r < 0 || io->objects.n || strcmp(type, "folder") != 0)
+		return r;
+	r = girder_get(g, &text, "item?folderId=%s&name=%s&limit=50", girder_id(dir->id), encoded);
+	return r < 0 ? r : take_array(g, ITEMS, &text, dir->rights, io, &n);
 }
 
 int girder_lookup(struct session *s, const struct object *dir, const char *name, struct page *io)
