@@ -109,20 +109,25 @@ void cache_get_stats(struct cache *c, struct cache_stats *ret);
 #define CACHE_CURSORS 4
 struct cache_cursors {
 	struct cache_cursor {
+		uint64_t begin;         /* the first byte that was asked for on its behalf */
 		uint64_t next;          /* where this reader is expected next */
 		uint64_t ahead;         /* up to where bytes were asked for on its behalf */
-		uint64_t window;        /* bytes */
-		uint64_t used;          /* tick of its last read */
+		uint64_t window;        /* bytes; 0: not yet known to go on */
+		uint64_t read;          /* bytes that it read since it last jumped */
+		uint64_t used;          /* tick of its last read; 0: no reader */
 		unsigned hits;          /* reads in a row that were expected */
 	} at[CACHE_CURSORS];
 	uint64_t tick;
 	unsigned random;                /* reads in a row that no cursor expected */
 };
 struct policy;
-/* A read of [offset, offset+n) of a file of `size` bytes happened; stalled: it had to wait for the network. `share`: the
- * most bytes that may be read ahead for this handle. Says what is worth fetching now: [*ret_first, +*ret_count), which
- * covers the read when it stalled, and count 0 when nothing is. Small random reads get policy->fetch_min, steady ones a
- * window that doubles when the reader stalls, refilled when half of it is used, in requests of policy->fetch_long. */
+/* A read of [offset, offset+n), n > 0, of a file of `size` bytes happened; stalled: some of it nobody has. `share`: the most
+ * bytes that may be read ahead for this handle, its cursors together. Says what is worth fetching now: [*ret_first,
+ * +*ret_count), inside the file; it covers the read when it stalled, and is count 0 when nothing is. Random reads get
+ * policy->fetch_min, later only the sub-blocks that they touch; readers that go on a window that doubles when they stall and
+ * is refilled when half of it is used, in requests of policy->fetch_long once they are steady; readers that go backward what
+ * lies before them. A file of policy->whole_below or less is fetched whole; where a range is as dear as the whole
+ * (policy->range_dear), all of it, or as much of the rest as `share` allows. */
 void cache_prefetch(struct cache_cursors *c, const struct policy *p, uint64_t size, uint64_t offset, uint64_t n, bool stalled,
                     uint64_t share, uint64_t *ret_first, uint64_t *ret_count);
 

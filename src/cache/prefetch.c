@@ -2,8 +2,9 @@
  *
  * Up to four readers of one handle are told apart by where they are expected next. One that goes on where it was expected
  * has a window in front of it: 1 MiB at first, doubled when it had to wait for the network all the same, refilled when half
- * of it is used. A read that no cursor expected is a random one until a second follows it: it gets the smallest worthwhile
- * fetch. The kernel's own readahead comes in pieces slightly out of order, so "expected" is a neighbourhood.
+ * of it is used, never more than four times what it has read. A read that no cursor expected is a random one until others
+ * follow it: it gets the smallest worthwhile fetch. The kernel's own readahead comes in pieces slightly out of order, so
+ * "expected" is a neighbourhood.
  */
 #include <string.h>
 
@@ -12,19 +13,37 @@
 
 #define WINDOW_FIRST (1u << 20)
 #define STEADY 8                        /* expected reads in a row that make a reader steady */
-#define NEAR_BEHIND (1u << 20)          /* a reader may look back so far and stay the same reader */
-#define NEAR_AHEAD (1u << 20)           /* or skip so much, at least */
+#define NEAR (1u << 20)                 /* a reader may look back so far, or skip so much, and stay the same reader */
+#define READ_TIMES 4                    /* a window is at most so many times what was read */
+#define RANDOM_FEW 4                    /* random reads in a row whose neighbours are fetched too */
+#define ACTIVE 64                       /* a cursor that was not used in so many reads has no share */
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t most(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* The nearest of those that may be the one that reads here. */
 static struct cache_cursor *find(struct cache_cursors *c, uint64_t offset)
 {
+	struct cache_cursor *found = NULL;
+	uint64_t best = UINT64_MAX;
+
 	for (int i = 0; i < CACHE_CURSORS; i++) {
 		struct cache_cursor *k = &c->at[i];
-		uint64_t ahead = k->window > NEAR_AHEAD ? k->window : NEAR_AHEAD;
+		uint64_t far = offset > k->next ? offset - k->next : k->next - offset;
 
-		if (k->used && offset + NEAR_BEHIND >= k->next && offset <= k->next + ahead)
-			return k;
+		if (k->used && far < best && offset + NEAR >= least(k->begin, k->next) && offset <= most(k->next, k->ahead) + NEAR) {
+			found = k;
+			best = far;
+		}
 	}
-	return NULL;
+	return found;
 }
 
 static struct cache_cursor *oldest(struct cache_cursors *c)
@@ -37,80 +56,135 @@ static struct cache_cursor *oldest(struct cache_cursors *c)
 	return k;
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
+/* Readers of one handle have its share together. */
+static uint64_t part_of(const struct cache_cursors *c, uint64_t share)
 {
-	return a < b ? a : b;
+	unsigned n = 0;
+
+	for (int i = 0; i < CACHE_CURSORS; i++)
+		n += c->at[i].used && c->at[i].window && c->at[i].used + ACTIVE > c->tick;
+	return most(n > 1 ? share / n : share, CACHE_SUB);
 }
 
-static uint64_t most(uint64_t a, uint64_t b)
+struct wanted {
+	uint64_t first, end;
+};
+
+/* At least `piece` bytes, counted from the sub-block in which the read begins. */
+static struct wanted a_piece(struct cache_cursor *k, uint64_t offset, uint64_t end, uint64_t piece, uint64_t size)
 {
-	return a > b ? a : b;
+	uint64_t to = most(end, least(offset / CACHE_SUB * CACHE_SUB + piece, size));
+
+	k->ahead = most(k->ahead, to);
+	return (struct wanted){offset, to};
+}
+
+/* A reader that goes backward: what lies before it, a little more with each step. */
+static struct wanted before(struct cache_cursor *k, const struct policy *p, uint64_t offset, uint64_t end)
+{
+	uint64_t piece = most(p->fetch_min, CACHE_SUB) << least(k->hits, 4);
+	uint64_t from = least(offset, end > least(piece, WINDOW_FIRST) ? end - least(piece, WINDOW_FIRST) : 0);
+
+	k->hits++;
+	k->begin = from;
+	k->next = offset;
+	k->window = k->read = 0;
+	return (struct wanted){from, end};
+}
+
+static struct wanted begin(struct cache_cursors *c, const struct policy *p, uint64_t size, uint64_t offset, uint64_t end,
+                           uint64_t share)
+{
+	struct cache_cursor *k = oldest(c);
+
+	*k = (struct cache_cursor){.begin = offset, .next = end, .read = end - offset, .used = c->tick};
+	if (offset == 0) {
+		/* From the beginning: most likely the first of many. */
+		c->random = 0;
+		k->window = least(WINDOW_FIRST, share);
+		k->ahead = least(most(end, k->window), size);
+		return (struct wanted){0, k->ahead};
+	}
+	c->random++;
+	return a_piece(k, offset, end, c->random > RANDOM_FEW ? 0 : p->fetch_min, size);
+}
+
+static void widen(struct cache_cursor *k, const struct policy *p, bool stalled, uint64_t part)
+{
+	uint64_t most_now = least(most(WINDOW_FIRST, READ_TIMES * k->read), part);
+
+	if (!k->window)
+		k->window = WINDOW_FIRST;
+	else if (stalled)
+		k->window *= 2;
+	/* A request costs a server more than its bytes: a steady reader gets long ones. */
+	if (k->hits >= STEADY)
+		k->window = most(k->window, p->fetch_long ? p->fetch_long : part);
+	if (p->range_dear)
+		k->window = most_now = part;
+	k->window = least(k->window, most_now);
+}
+
+static struct wanted go_on(struct cache_cursors *c, struct cache_cursor *k, const struct policy *p, uint64_t size,
+                           uint64_t offset, uint64_t end, bool stalled, uint64_t share)
+{
+	uint64_t part, from, to;
+
+	k->used = c->tick;
+	c->random = 0;
+	if (stalled && offset < k->begin && offset)
+		return before(k, p, offset, end);
+	if (offset > k->next + NEAR) {
+		k->hits = 0;            /* it reads here and there of what was fetched */
+		k->window = k->read = 0;
+	}
+	k->hits++;
+	k->read += end - offset;
+	k->begin = least(k->begin, offset);
+	k->next = most(k->next, end);
+	if (k->hits < 2 && !k->window && !p->range_dear)
+		return stalled ? a_piece(k, offset, end, p->fetch_min, size) : (struct wanted){0};
+	part = part_of(c, share);
+	widen(k, p, stalled, part);
+	if (stalled) {
+		/* It waits: what it wants, and the window behind that. */
+		to = least(most(end, k->next + k->window), size);
+		k->ahead = most(k->ahead, to);
+		return (struct wanted){offset, to};
+	}
+	if (k->ahead >= size || k->ahead >= k->next + k->window / 2)
+		return (struct wanted){0};
+	from = most(k->ahead, k->next);
+	to = most(k->next + k->window, from + least(k->window, p->fetch_long ? p->fetch_long : size));
+	to = least(least(to, k->next + part), size);
+	if (to <= from)
+		return (struct wanted){0};
+	k->ahead = most(k->ahead, to);
+	return (struct wanted){from, to};
 }
 
 void cache_prefetch(struct cache_cursors *c, const struct policy *p, uint64_t size, uint64_t offset, uint64_t n, bool stalled,
                     uint64_t share, uint64_t *ret_first, uint64_t *ret_count)
 {
 	struct cache_cursor *k = find(c, offset);
-	uint64_t end = offset + n, from, to;
+	uint64_t end = offset + n;
+	struct wanted w = {0};
 
-	*ret_first = offset;
-	*ret_count = 0;
 	c->tick++;
-	if (size <= p->whole_below) {
-		*ret_first = 0;
-		*ret_count = stalled ? size : 0;
-		return;
-	}
-	if (!k) {
+	if (size <= p->whole_below || (p->range_dear && size <= share))
+		w = stalled ? (struct wanted){0, size} : w;
+	else if (k)
+		w = go_on(c, k, p, size, offset, end, stalled, share);
+	else if (p->range_dear) {
 		k = oldest(c);
-		*k = (struct cache_cursor){.next = end, .used = c->tick};
-		c->random++;
-		if (offset == 0) {
-			/* From the beginning: most likely the first of many. */
-			k->window = least(WINDOW_FIRST, share);
-			k->ahead = least(most(end, k->window), size);
-			c->random = 0;
-			*ret_count = stalled ? k->ahead : 0;
-			return;
-		}
-		/* Pairs of random reads that meet are worth a longer piece, readers that never come back are not. */
-		to = most(end, least(offset + (c->random > 16 ? p->fetch_min / 2 : p->fetch_min), size));
-		k->ahead = to;
-		*ret_count = stalled ? to - offset : 0;
-		return;
+		*k = (struct cache_cursor){.begin = offset, .next = end, .read = n, .used = c->tick, .window = share};
+		k->ahead = least(most(end, offset + part_of(c, share)), size);
+		w = stalled ? (struct wanted){offset, k->ahead} : w;
+	} else {
+		w = begin(c, p, size, offset, end, share);
+		if (!stalled)
+			w = (struct wanted){0};
 	}
-	k->used = c->tick;
-	k->hits++;
-	c->random = 0;
-	k->next = most(k->next, end);
-	if (k->hits < 2 && !k->window) {
-		to = most(end, least(offset + p->fetch_min, size));
-		k->ahead = most(k->ahead, to);
-		*ret_count = stalled ? to - offset : 0;
-		return;
-	}
-	if (!k->window)
-		k->window = least(WINDOW_FIRST, share);
-	else if (stalled)
-		k->window = least(k->window * 2, most(share, WINDOW_FIRST));
-	/* A request costs a server more than its bytes: a steady reader gets long ones. */
-	if (k->hits >= STEADY && p->fetch_long > k->window)
-		k->window = most(k->window, least(p->fetch_long, share));
-	if (stalled && (offset < k->ahead || end > k->ahead) && offset + n <= size) {
-		/* It waits: what it wants, and the window behind that. */
-		from = offset;
-		to = least(most(end, k->next + k->window), size);
-		k->ahead = most(k->ahead, to);
-		*ret_first = from;
-		*ret_count = to - from;
-		return;
-	}
-	if (k->ahead < size && k->ahead < k->next + k->window / 2) {
-		from = most(k->ahead, k->next);
-		to = least(most(k->next + k->window, from + least(k->window, p->fetch_long ? p->fetch_long : size)), size);
-		to = least(to, from + share);
-		k->ahead = to;
-		*ret_first = from;
-		*ret_count = to - from;
-	}
+	*ret_first = w.end ? w.first : offset;
+	*ret_count = w.end - w.first;
 }
