@@ -48,11 +48,15 @@ struct cache_file {
 	struct disk_files *open;        /* disk.c's, under its own lock: what is open of it */
 };
 
+#define SPARE_MAX 8
+
 struct cache {
 	struct cache_config config;
 	pthread_mutex_t lock;           /* guards everything here and below, and in files and blocks */
 	struct map *files;              /* key -> struct cache_file * */
 	struct list lru, owed;
+	char *spare[SPARE_MAX];         /* memory of full blocks that left, for new ones that are to be full: no page is touched anew */
+	unsigned spares;                /* beside the budget */
 	uint64_t used;                  /* bytes of sub-blocks that are present, claimed or loading */
 	struct cache_stats stats;
 	struct disk *disk;              /* NULL: memory only */

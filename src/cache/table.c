@@ -107,6 +107,30 @@ bool cache_consistent(struct cache *c)
 	return !gone;
 }
 
+/* Touching the pages of a new megabyte costs more than all else that is done to it: a steady stream takes the memory of the
+ * blocks that make room for it. `whole`: all of it is going to be filled. NULL: none. */
+static char *data_get_locked(struct cache *c, bool whole)
+{
+	char *data;
+
+	if (whole && c->spares)
+		return c->spare[--c->spares];
+	data = mmap(NULL, CACHE_BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (data == MAP_FAILED)
+		return NULL;
+	/* Neighbours in the address space would become one huge page, of which one touched byte costs 2 MiB. */
+	(void)madvise(data, CACHE_BLOCK, MADV_NOHUGEPAGE);
+	return data;
+}
+
+static void data_put_locked(struct cache *c, char *data, bool whole)
+{
+	if (whole && c->spares < SPARE_MAX)
+		c->spare[c->spares++] = data;
+	else
+		munmap(data, CACHE_BLOCK);
+}
+
 static void block_free_locked(struct block *b)
 {
 	struct cache_file *f = b->file;
@@ -116,7 +140,7 @@ static void block_free_locked(struct block *b)
 	f->cache->used -= sub_bytes(b->present | b->claimed | b->loading);
 	if (!b->gone)
 		map64_remove(f->blocks, b->index + 1);
-	munmap(b->data, CACHE_BLOCK);
+	data_put_locked(f->cache, b->data, b->present == UINT32_MAX);
 	free(b);
 	cache_file_unref_locked(f);
 }
@@ -133,24 +157,22 @@ static void make_room_locked(struct cache *c, uint64_t want)
 	}
 }
 
-static struct block *block_get_locked(struct cache_file *f, uint64_t index, bool make)
+static struct block *block_get_locked(struct cache_file *f, uint64_t index, bool whole)
 {
 	struct block *b = map64_get(f->blocks, index + 1);
 
-	if (b || !make)
+	if (b)
 		return b;
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return NULL;
-	b->data = mmap(NULL, CACHE_BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (b->data == MAP_FAILED || map64_set(f->blocks, index + 1, b) < 0) {
-		if (b->data != MAP_FAILED)
-			munmap(b->data, CACHE_BLOCK);
+	b->data = data_get_locked(f->cache, whole);
+	if (!b->data || map64_set(f->blocks, index + 1, b) < 0) {
+		if (b->data)
+			data_put_locked(f->cache, b->data, whole);
 		free(b);
 		return NULL;
 	}
-	/* Neighbours in the address space would become one huge page, of which one touched byte costs 2 MiB. */
-	(void)madvise(b->data, CACHE_BLOCK, MADV_NOHUGEPAGE);
 	b->file = f;
 	b->index = index;
 	f->refs++;
@@ -240,6 +262,8 @@ void cache_free(struct cache *c)
 	}
 	while (!list_empty(&c->lru))
 		block_free_locked(list_first(&c->lru, struct block, lru));
+	while (c->spares)
+		munmap(c->spare[--c->spares], CACHE_BLOCK);
 	map_free(c->files);
 	disk_free(c->disk);
 	documents_free(c->documents);
@@ -347,7 +371,7 @@ static void load_range_locked(struct cache_file *f, uint64_t first, uint64_t end
 
 		if (!bits)
 			continue;
-		b = block_get_locked(f, i, true);
+		b = block_get_locked(f, i, bits == UINT32_MAX);
 		if (!b)
 			return;
 		pin_locked(b);          /* the job's; before room is made, which might take it */
@@ -373,7 +397,7 @@ static int pin_range_locked(struct cache_file *f, uint64_t first, uint64_t end, 
 {
 	memset(hit, 0, sizeof(*hit));
 	for (uint64_t i = first / CACHE_BLOCK; i * CACHE_BLOCK < end; i++) {
-		struct block *b = block_get_locked(f, i, true);
+		struct block *b = block_get_locked(f, i, false);
 		uint64_t from = first > i * CACHE_BLOCK ? first - i * CACHE_BLOCK : 0;
 		uint64_t to = end - i * CACHE_BLOCK < CACHE_BLOCK ? end - i * CACHE_BLOCK : CACHE_BLOCK;
 
@@ -566,6 +590,16 @@ static bool absent_locked(struct cache_file *f, uint64_t at)
 	return !b || !((b->present | b->claimed | b->loading) & 1u << (at % CACHE_BLOCK / CACHE_SUB));
 }
 
+/* The memory of what is neither there nor coming. */
+static void give_back_locked(struct block *b)
+{
+	uint32_t taken = b->present | b->claimed | b->loading;
+
+	for (unsigned s = 0; s < SUBS; s++)
+		if (!(taken & 1u << s))
+			(void)madvise(b->data + (size_t)s * CACHE_SUB, CACHE_SUB, MADV_DONTNEED);
+}
+
 int cache_claim(struct cache_file *f, uint64_t first, uint64_t count, bool demand, struct cache_fetch **ret,
                 uint64_t *ret_first, uint64_t *ret_count)
 {
@@ -574,6 +608,7 @@ int cache_claim(struct cache_file *f, uint64_t first, uint64_t count, bool deman
 	struct cache_fetch *x = calloc(1, sizeof(*x));
 	struct list lost;
 	bool memory = x != NULL;
+	struct block *last = NULL;
 
 	list_init(&lost);
 	WITH_LOCK(&c->lock) {
@@ -585,7 +620,7 @@ int cache_claim(struct cache_file *f, uint64_t first, uint64_t count, bool deman
 		while (at < end && !(absent_locked(f, at) && room_locked(f, at, demand)))
 			at += CACHE_SUB;
 		for (stop = at; memory && stop < end && absent_locked(f, stop) && room_locked(f, stop, demand); stop += CACHE_SUB) {
-			struct block *b = block_get_locked(f, stop / CACHE_BLOCK, true);
+			struct block *b = block_get_locked(f, stop / CACHE_BLOCK, stop % CACHE_BLOCK == 0 && end - stop >= CACHE_BLOCK);
 
 			if (!b) {
 				memory = false;
@@ -595,7 +630,11 @@ int cache_claim(struct cache_file *f, uint64_t first, uint64_t count, bool deman
 				pin_locked(b);  /* one pin as long as anything in it is claimed */
 			b->claimed |= 1u << (stop % CACHE_BLOCK / CACHE_SUB);
 			c->used += CACHE_SUB;
+			last = b;
 		}
+		/* It was to be whole, but there was no room: its memory is not to stay beyond what is counted. */
+		if (last && stop < end)
+			give_back_locked(last);
 		if (stop > at) {
 			x->file = f;
 			f->refs++;
