@@ -319,7 +319,7 @@ void backend_report_fault(const char *op, const char *id, int err, int status, c
 {
 	_cleanup_free_ char *shown = request ? http_shown_url(request) : NULL;
 
-	report(&(struct fault){.op = op, .path_or_id = id, .err = err, .status = status, .message = message, .request = shown});
+	report(&(struct fault){.op = op, .id = id, .err = err, .status = status, .message = message, .request = shown});
 }
 
 static void before(const struct session *s, const char *op, const char *id)
@@ -334,7 +334,7 @@ static int after(const struct session *s, const char *op, const char *id, int r,
 	if (r >= 0 || r == -ENOENT || r == -ENOTSUP || r == -EINTR || r == -EXDEV || r == -EISDIR)
 		return r;
 	log_warn("%s: %s %s: %s%s%s", s->origin, op, id ? id : "", strerror(-r), noted.message[0] ? ": " : "", noted.message);
-	report(&(struct fault){.op = op, .path_or_id = id, .class_ = or_null(noted.class_), .message = noted.message[0] ? noted.message : strerror(-r),
+	report(&(struct fault){.op = op, .id = id, .class_ = or_null(noted.class_), .message = noted.message[0] ? noted.message : strerror(-r),
 	                       .request = or_null(noted.request), .err = -r, .status = noted.status});
 	if (why && noted.message[0])
 		(void)str_dup(noted.message, why);
@@ -458,6 +458,16 @@ int backend_prepare_read(struct session *s, const struct object *o, struct read_
 	if (r == 0 && (io->range.first > want.first || io->range.first + io->range.count < want.first + want.count))
 		r = -EIO;
 	return r;
+}
+
+int backend_fill(struct session *s, const struct object *o, const struct read_plan *p, content_sink sink, void *arg,
+                 const int *cancelled)
+{
+	int r;
+
+	before(s, "read", o->id);
+	r = p->fill(s, o, p->range, sink, arg, cancelled);
+	return r == -ECANCELED ? r : after(s, "read", o->id, r, NULL);
 }
 
 int backend_get_doc(struct session *s, const struct object *o, struct doc *ret)

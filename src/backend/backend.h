@@ -229,6 +229,9 @@ int backend_list(struct session *s, const struct object *dir, struct page *io);
 int backend_stat(struct session *s, const struct object *o, struct object *ret);
 int backend_changed(struct session *s, const struct object *dir, char **fingerprint);
 int backend_prepare_read(struct session *s, const struct object *o, struct read_plan *io);
+/* Carry out a PLAN_FILL. On a caller; may block for long. */
+int backend_fill(struct session *s, const struct object *o, const struct read_plan *p, content_sink sink, void *arg,
+                 const int *cancelled);
 int backend_get_doc(struct session *s, const struct object *o, struct doc *ret);
 int backend_attrs(const struct session *s, const struct object *o, const struct doc *d, struct attrs *ret);
 int backend_query(struct session *s, const struct object *dir, const char *expr, struct page *io, char **why);
@@ -240,7 +243,7 @@ int backend_space(struct session *s, uint64_t *ret_used, uint64_t *ret_total);
 /* Errors as one JSON line for .scifs/errors: what the wrapper logs is handed to this hook too (any thread, must not
  * block; strings are borrowed). `class` may be NULL. One hook a process's mount; set before any call. */
 struct fault {
-	const char *op, *path_or_id, *class_, *message, *request;
+	const char *op, *id, *class_, *message, *request;
 	int err;                /* positive errno */
 	int status;             /* HTTP, or 0 */
 };

@@ -250,15 +250,13 @@ static int stats_text(struct fs *fs, struct buf *b)
 
 static int errors_text(struct fs *fs, struct node *about, struct buf *b)
 {
-	_cleanup_free_ char *path = NULL, *id = NULL;
+	_cleanup_free_ char *path = NULL;
 
 	if (about == fs->root)
-		return journal_text(fs->errors, "", NULL, b);
-	WITH_LOCK(&fs->lock)
-		(void)str_dup(about->object.id, &id);   /* without it: what names the path */
+		return journal_text(fs->errors, "", b);
 	if (node_path(about, &path) < 0)
 		return -ENOMEM;
-	return journal_text(fs->errors, path, id, b);
+	return journal_text(fs->errors, path, b);
 }
 
 int control_open(struct fs *fs, struct node *n, struct handle *h)

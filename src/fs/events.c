@@ -73,11 +73,18 @@ static void on_fault(void *arg, const struct fault *f)
 {
 	struct fs *fs = arg;
 	_cleanup_buf_ struct buf b = BUF_MAX(16384);
+	_cleanup_free_ char *path = NULL;
+	struct node *n = f->id ? node_by_id(fs, f->id) : NULL;
 	int r = begin(&b);
 
+	if (n && node_path(n, &path) < 0)
+		path = NULL;
+	node_unref(n);
 	atomic_fetch_add(&fs->count_errors, 1);
 	if (r == 0)
-		r = member(&b, "path", f->path_or_id);
+		r = member(&b, "path", path);
+	if (r == 0)
+		r = member(&b, "id", f->id);
 	if (r == 0)
 		r = member(&b, "op", f->op);
 	if (r == 0)
@@ -139,17 +146,28 @@ void events_add(struct fs *fs, const char *what, struct node *n, const char *det
 		journal_line(fs->events, &b);
 }
 
-int journal_text(struct journal *j, const char *below, const char *id, struct buf *ret)
+/* Does a line speak of this directory or of something below it? `start` is `"path": "/DIR` as member() writes it. */
+static bool speaks_of(const char *line, size_t n, const char *start)
 {
-	int r = 0;
+	const char *at = memmem(line, n, start, strlen(start));
 
+	return at && (at[strlen(start)] == '/' || at[strlen(start)] == '"');
+}
+
+int journal_text(struct journal *j, const char *below, struct buf *ret)
+{
+	_cleanup_buf_ struct buf start = BUF_MAX(65536);
+	int r = *below ? member(&start, "path", below) : 0;
+
+	if (start.len)
+		start.data[--start.len] = 0;    /* the quote that closes it */
 	WITH_LOCK(&j->lock) {
 		const char *p = buf_str(&j->text);
 
 		while (*p && r == 0) {
 			size_t n = strcspn(p, "\n") + 1;
 
-			if (!*below || memmem(p, n, below, strlen(below)) || (id && memmem(p, n, id, strlen(id))))
+			if (!*below || speaks_of(p, n, buf_str(&start)))
 				r = buf_add(ret, p, n);
 			p += n;
 		}

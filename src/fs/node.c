@@ -242,6 +242,17 @@ static bool same_identity(const struct node *n, const struct object *o)
 	return !n->control && n->object.id && strcmp(n->object.id, o->id) == 0;
 }
 
+struct node *node_by_id(struct fs *fs, const char *id)
+{
+	struct node *n = NULL;
+
+	WITH_LOCK(&fs->lock) {
+		n = map64_get(fs->by_ino, ino_of(id, "", 0));
+		n = n && !n->control && str_eq(n->object.id, id) ? node_ref_locked(n) : NULL;
+	}
+	return n;
+}
+
 static bool is_ancestor(const struct node *n, const struct node *of)
 {
 	for (; of; of = of->parent)

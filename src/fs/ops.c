@@ -316,6 +316,11 @@ static void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	bool answered = false, absent = false;
 
 	atomic_fetch_add(&fs->count_lookups, 1);
+	/* The kernel itself passes on what is longer than a name may be here. */
+	if (strlen(name) > FS_NAME_MAX) {
+		fuse_reply_err(req, ENAMETOOLONG);
+		return;
+	}
 	if (p->dir && !p->control && strcmp(name, FS_CONTROL_NAME) != 0) {
 		WITH_LOCK(&fs->lock) {
 			struct dir *d = p->dir;

@@ -178,6 +178,7 @@ int node_enter_locked(struct fs *fs, struct node *parent, const char *name, stru
 int node_enter_control_locked(struct fs *fs, struct node *parent, const char *name, struct control *c, bool is_dir,
                               struct node **ret);
 void node_forget(struct fs *fs, struct node *n, uint64_t nlookup);
+struct node *node_by_id(struct fs *fs, const char *id);         /* the living node of this identity, a reference, or NULL */
 int node_object(struct node *n, struct object *ret);            /* a copy; takes fs->lock; object_done() it */
 bool node_is_dir(const struct node *n);
 void node_stat_locked(const struct node *n, struct stat *ret);
@@ -321,8 +322,7 @@ void links_free(struct control *c);
 int events_init(struct fs *fs);         /* also sets backend's fault hook */
 void events_done(struct fs *fs);
 void events_add(struct fs *fs, const char *what, struct node *n, const char *detail);   /* "changed", "gone", "silent", ... */
-/* Lines that name the path `below` or something in it, or the thing `id` (may be NULL); "" all. */
-int journal_text(struct journal *j, const char *below, const char *id, struct buf *ret);
+int journal_text(struct journal *j, const char *below, struct buf *ret);        /* lines of this path or something in it; "" all */
 size_t journal_size(struct journal *j);
 /* For a reader that follows: where the journal begins now (what it opens at), and n bytes at an offset from there: fewer at
  * the present end, more later. */

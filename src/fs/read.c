@@ -220,14 +220,12 @@ static void fill_run(void *arg)
 	int r;
 
 	http_set_cancel(&x->cancelled);
-	r = x->plan.fill(x->fs->session, &x->handle->object, x->plan.range, fetch_data, x, &x->cancelled);
+	r = backend_fill(x->fs->session, &x->handle->object, &x->plan, fetch_data, x, &x->cancelled);
 	http_set_cancel(NULL);
-	if (r == 0 && x->left)
+	if (r == 0 && x->left) {
 		r = -EIO;
-	if (r < 0 && r != -EINTR && r != -ECANCELED) {
-		log_warn("%s: reading bytes %llu-%llu failed: %s", x->handle->object.name, (unsigned long long)x->first,
-		         (unsigned long long)(x->first + x->count - 1), strerror(-r));
-		backend_report_fault("read", x->handle->object.id, -r, 0, strerror(-r), NULL);
+		log_warn("%s: the content ends %llu bytes too early", x->handle->object.name, (unsigned long long)x->left);
+		backend_report_fault("read", x->handle->object.id, EIO, 0, "the content ends too early", NULL);
 	}
 	fetch_done(x, r == -EINTR ? -ECANCELED : r);
 }

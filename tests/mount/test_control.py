@@ -156,3 +156,14 @@ def test_refresh_shows_what_is_new_on_the_server_at_once(girder, mount):
 def test_refresh_of_what_is_no_mount_says_so(tmp_path):
     done = run(SCIFS, 'refresh', tmp_path, check=False)
     assert done.returncode == 3 and 'not in a scifs mount' in done.stderr
+
+
+def test_an_error_is_a_line_in_errors_of_its_directory_and_of_the_root(mount):
+    m = mount('memory:?fail=planets.csv:EIO', 'cache=none')
+    with pytest.raises(OSError) as e:
+        (m / 'tables/planets.csv').read_bytes()
+    assert e.value.errno == errno.EIO
+    for line in (m.errors()[-1], m.errors('tables')[-1]):
+        assert line['errno'] == errno.EIO and line['path'] == '/tables/planets.csv'
+        assert 'failing on demand' in line['message'] and line['time'] and line['op'] == 'read'
+    assert m.errors('images') == []

@@ -1,4 +1,5 @@
 """Server names become file names: reversibly, each thing reachable, nothing lost."""
+import errno
 import os
 import re
 
@@ -102,3 +103,9 @@ def test_names_girder_are_those_of_the_official_client(girder5, mount):
 def test_no_name_of_a_listing_can_leave_the_directory(gmnt):
     for name in os.listdir(gmnt / FOLDER):
         assert '/' not in name and name not in ('.', '..', '.scifs') and not re.search(r'[\x00-\x1f\x7f]', name)
+
+
+def test_256_bytes_are_too_long(repo, mnt):
+    with pytest.raises(OSError) as e:
+        os.stat(mnt / ('x' * 256))
+    assert e.value.errno == errno.ENAMETOOLONG

@@ -236,7 +236,7 @@ static void on_fault(void *arg, const struct fault *f)
 	got.err = f->err;
 	got.status = f->status;
 	keep(got.op, sizeof(got.op), f->op);
-	keep(got.id, sizeof(got.id), f->path_or_id);
+	keep(got.id, sizeof(got.id), f->id);
 	keep(got.class_, sizeof(got.class_), f->class_);
 	keep(got.message, sizeof(got.message), f->message);
 	keep(got.request, sizeof(got.request), f->request);
