@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "backend/backend.h"
@@ -27,6 +27,7 @@
 #include "cli/cli.h"
 #include "cli/limits.h"
 #include "cli/mountpoint.h"
+#include "cli/password.h"
 #include "conf/conf.h"
 #include "fs/fs.h"
 
@@ -187,34 +188,6 @@ static int read_files(struct mounting *m)
 
 /* ---- logging in ---- */
 
-/* On a terminal, ask for a password that is missing. */
-static int ask_password(const char *user, const char *origin, struct secret **ret)
-{
-	struct termios was, quiet;
-	char line[1024];
-	FILE *tty = fopen("/dev/tty", "r+e");
-	int r = -ENOKEY;
-
-	if (!tty)
-		return -ENOKEY;
-	fprintf(tty, "Password of %s at %s: ", user, origin);
-	fflush(tty);
-	if (tcgetattr(fileno(tty), &was) == 0) {
-		quiet = was;
-		quiet.c_lflag &= ~(tcflag_t)ECHO;
-		tcsetattr(fileno(tty), TCSAFLUSH, &quiet);
-		if (fgets(line, sizeof(line), tty)) {
-			line[strcspn(line, "\n")] = 0;
-			r = secret_new(origin, line, ret);
-		}
-		tcsetattr(fileno(tty), TCSAFLUSH, &was);
-		fputc('\n', tty);
-	}
-	explicit_bzero(line, sizeof(line));
-	fclose(tty);
-	return r;
-}
-
 static const char *option_of(const void *config, const char *name)
 {
 	return conf_string(config, name);
@@ -232,7 +205,7 @@ static int get_credentials(struct mounting *m, struct credentials *k)
 	r = conf_credentials(m->conf, origin, k, &why);
 	if (r < 0)
 		return fail(EXIT_USAGE, why, strerror(-r));
-	if (host && k->user && !k->password && !k->token && !k->api_key && ask_password(k->user, origin, &k->password) < 0) {
+	if (host && k->user && !k->password && !k->token && !k->api_key && password_ask(k->user, origin, &k->password) < 0) {
 		cli_complain("%s at %s: a user without a password: set SCIFS_PASSWORD or use -o credentials=FILE", k->user, origin);
 		credentials_done(k);
 		return EXIT_REACH;
@@ -547,6 +520,15 @@ static int in_background(struct mounting *m, struct credentials *k)
 	return fail(EXIT_OTHER, NULL, "mount: the background process died");
 }
 
+/* mount(8) hides HOME from its helper, also when a user calls it. Root without one mounts for the system. */
+static void find_home(void)
+{
+	const struct passwd *who = getenv("HOME") || geteuid() == 0 ? NULL : getpwuid(geteuid());
+
+	if (who && who->pw_dir && *who->pw_dir == '/')
+		setenv("HOME", who->pw_dir, 0);
+}
+
 static int run(int argc, char **argv)
 {
 	struct mounting m = {0};
@@ -555,6 +537,7 @@ static int run(int argc, char **argv)
 	int status = EXIT_OTHER, r;
 
 	guard();
+	find_home();
 	if (conf_new(&m.conf) < 0)
 		return fail(EXIT_OTHER, NULL, "out of memory");
 	status = parse(&m, argc, argv);

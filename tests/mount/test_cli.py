@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import pty
+import pwd
 import re
 import select
 import shutil
@@ -14,6 +15,7 @@ import ssl
 import stat
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 from pathlib import Path
@@ -317,14 +319,23 @@ def test_the_mount_of_somebody_else_is_left_alone(sh, fuse):
 
 @as_root()
 def test_what_a_user_without_rights_lacks_is_named(sh, fuse):
+    home = pwd.getpwuid(65534).pw_dir
+    if os.path.exists(home):
+        pytest.skip(f'nobody has a home here: {home}')
     out, err = as_nobody(sh, '''
         $OTHER scifs mount memory: mnt
+        mkdir -p home/.config/scifs; touch home/.config/scifs/scifs.conf; chmod 600 home/.config/scifs/scifs.conf
+        $NOBODY scifs mount memory: mnt
+        rm home/.config/scifs/scifs.conf
+        $NOBODY env -u HOME scifs mount memory: mnt -o 'log=~/log'
         mount --bind /dev/null /etc/fuse.conf
         $NOBODY scifs mount memory: mnt -o allow_other
         mount --bind /dev/null /usr/bin/fusermount3
         $NOBODY scifs mount memory: mnt''')
     assert out == '' and err.splitlines() == [
         'scifs: mnt: the mount point must be a directory that you may write to: Permission denied',
+        'scifs: home/.config/scifs/scifs.conf: it cannot be read: Permission denied',
+        f'scifs: {home}/log: the log cannot be written: No such file or directory',
         'scifs: option allow_other: root must put the line user_allow_other into /etc/fuse.conf first',
         'scifs: fusermount3 is missing: install fuse3, or mount as root']
 
@@ -496,8 +507,12 @@ def test_each_way_to_log_in_works(sh, girder):
     sh('umount', sh.mnt)
 
 
+def echoes(fd):
+    return bool(termios.tcgetattr(fd)[3] & termios.ECHO)
+
+
 def on_terminal(sh, words, answer, env):
-    """Run it on a terminal of its own; answers the first question. (exit status, what was shown)"""
+    """Run it on a terminal of its own; answers the first question. (exit status, what was shown, whether the terminal echoes then)"""
     pid, fd = pty.fork()
     if pid == 0:
         os.execve(SCIFS, [str(SCIFS), *map(str, words)], {**sh.env, **env})
@@ -513,19 +528,28 @@ def on_terminal(sh, words, answer, env):
             break
         shown += piece
         if not answered and b': ' in shown:
-            os.write(fd, answer + b'\n')
+            wait_for(lambda: not echoes(fd), 'nothing is shown of what is typed')
+            os.write(fd, answer)
             answered = True
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    echo = echoes(fd)
     os.close(fd)
-    return status, shown.decode()
+    return status, shown.decode(), echo
 
 
 def test_a_missing_password_is_asked_for_on_a_terminal(sh, girder):
-    status, shown = on_terminal(sh, ['mount', girder.source, sh.mnt], b'secret1', {'SCIFS_USER': 'admin'})
-    assert status == DONE, shown
+    status, shown, echo = on_terminal(sh, ['mount', girder.source, sh.mnt], b'secret1\n', {'SCIFS_USER': 'admin'})
+    assert status == DONE and echo, shown
     assert 'Password of admin' in shown and 'secret1' not in shown
     assert sh.status()['identity'].startswith('user/')
     sh('umount', sh.mnt)
+
+
+@pytest.mark.parametrize('answer, status', [(b'\x03', -signal.SIGINT), (b'\n', REACH)], ids=['Ctrl-C', 'nothing'])
+def test_a_question_that_is_not_answered_leaves_the_terminal_as_it_was(sh, nobody_there, answer, status):
+    ended, shown, echo = on_terminal(sh, ['mount', f'girder+http://127.0.0.1:{nobody_there}', sh.mnt], answer, {'SCIFS_USER': 'me'})
+    assert ended == status and echo, shown
+    assert 'Password of me at' in shown
 
 
 def test_a_missing_password_without_a_terminal_is_named(sh, nobody_there):

@@ -66,6 +66,7 @@ static void test_sections_count_for_what_they_name(void **state)
 		{"[https://h]\nttl = 2s\n", "girder+https://h/c", "2s", NULL},
 		{"[girder+https://h]\nttl = 2s\n", "girder+https://h/c", "2s", NULL},
 		{"[girder+https://h]\nttl = 2s\n", "https://h/c", NULL, NULL},
+		{"ttl = 1s ; as long as that\n", "https://h", "1s", NULL},
 		/* Indented lines are lines. */
 		{"[kw]\n  source = https://h/c\n  ttl = 3s\n", "kw", "3s", "https://h/c"},
 		{"# " LONG_60 LONG_60 LONG_60 LONG_60 LONG_60 "\nttl = 1s\n", "https://h", "1s", NULL},
