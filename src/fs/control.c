@@ -240,11 +240,16 @@ static int stats_text(struct fs *fs, struct buf *b)
 		r = buf_addf(b, "# TYPE scifs_cache_memory_bytes gauge\nscifs_cache_memory_bytes %llu\n"
 		             "# TYPE scifs_cache_hits_total counter\nscifs_cache_hits_total %llu\n"
 		             "# TYPE scifs_cache_misses_total counter\nscifs_cache_misses_total %llu\n"
+		             "# TYPE scifs_cache_disk_bytes gauge\nscifs_cache_disk_bytes %llu\n"
+		             "# TYPE scifs_cache_disk_hits_total counter\nscifs_cache_disk_hits_total %llu\n"
+		             "# TYPE scifs_cache_disk_damaged_total counter\nscifs_cache_disk_damaged_total %llu\n"
+		             "# TYPE scifs_cache_disk_errors_total counter\nscifs_cache_disk_errors_total %llu\n"
 		             "# TYPE scifs_http_requests_total counter\nscifs_http_requests_total %llu\n"
 		             "# TYPE scifs_http_repeats_total counter\nscifs_http_repeats_total %llu\n"
 		             "# TYPE scifs_http_received_bytes_total counter\nscifs_http_received_bytes_total %llu\n",
 		             (unsigned long long)cs.memory_used, (unsigned long long)cs.hits, (unsigned long long)cs.misses,
-		             (unsigned long long)hs.requests, (unsigned long long)hs.repeats, (unsigned long long)hs.bytes_in);
+		             (unsigned long long)cs.disk_used, (unsigned long long)cs.disk_hits, (unsigned long long)cs.disk_bad,
+		             (unsigned long long)cs.disk_errors, (unsigned long long)hs.requests, (unsigned long long)hs.repeats, (unsigned long long)hs.bytes_in);
 	return r;
 }
 
