@@ -129,6 +129,8 @@ static void fetch_done(struct fetch *x, int err)
 	if (err == -ESTALE || err == -ENOENT)
 		WITH_LOCK(&x->fs->lock)
 			h->node->object_at = h->node->object_at ? NODE_LONG_AGO : 0;        /* look again before anything is believed */
+	if (err == -EAGAIN)
+		err = -EIO;             /* the server's 429 or 503: its patience was had already */
 	if (err == -ECANCELED)
 		err = -EAGAIN;          /* nobody waited; whoever came in between asks anew */
 	cache_fetched(x->claim, err);
@@ -244,7 +246,7 @@ static void fetch_go(struct fetch *x)
 			r = pool_add(x->fs->askers, fill_run, x);
 	}
 	if (r < 0)
-		fetch_done(x, r);
+		fetch_done(x, r == -EAGAIN ? -ECANCELED : r);   /* a queue is full */
 }
 
 /* On a caller: does the version that the handle pinned still stand? */
@@ -293,7 +295,7 @@ static void fetch_start(struct handle *h, struct fs *fs, struct cache_fetch *cla
 	if (!check)
 		fetch_go(x);
 	else if (pool_add(fs->askers, check_run, x) < 0)
-		fetch_done(x, -EAGAIN);
+		fetch_done(x, -ECANCELED);
 }
 
 static uint64_t share_of(struct fs *fs)
