@@ -355,10 +355,10 @@ static bool sound(const struct session *s, struct object *o)
 	return true;
 }
 
-/* Entries that cannot be are left out; the others stay. A listing that leads nowhere ends: -EBADMSG. */
+/* Entries that cannot be are left out; the others stay. A listing that leads nowhere ends: -EBADMSG, or -EFBIG. */
 static int sift(const struct session *s, struct page *p)
 {
-	uint64_t seen = p->seen;
+	uint64_t seen = p->seen, first = p->first;
 	size_t k = 0;
 
 	for (size_t i = 0; i < p->objects.n; i++) {
@@ -375,13 +375,20 @@ static int sift(const struct session *s, struct page *p)
 		k++;
 	}
 	p->objects.n = k;
+	p->count += k;
+	if (p->count > LISTING_MAX) {
+		backend_note_fault(0, NULL, "it lists more things than a directory can hold (1000000)", NULL);
+		return -EFBIG;
+	}
 	if (!p->cursor) {
 		p->seen = p->empty = 0;
+		p->first = p->count = 0;
 		return 0;
 	}
+	p->first = k ? digest_hash64((const char *const[]){p->objects.at[0].id, NULL}) : first;
 	p->empty = k ? 0 : p->empty + 1;
 	p->seen = digest_hash64((const char *const[]){p->cursor, NULL});
-	if (p->seen != seen && p->empty <= EMPTY_PAGES_MAX)
+	if (p->seen != seen && (!k || p->first != first) && p->empty <= EMPTY_PAGES_MAX)
 		return 0;
 	backend_note_fault(0, NULL, "its pages do not end", NULL);
 	return -EBADMSG;

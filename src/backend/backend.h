@@ -62,6 +62,8 @@ int object_copy(const struct object *from, struct object *ret); /* deep; -ENOMEM
 int object_write_json(const struct object *o, struct buf *b);
 int object_read_json(const struct json *j, struct object *ret);
 
+#define LISTING_MAX 1000000     /* entries of one directory: more is -EFBIG */
+
 /* One page of a listing or of an answer. Zeroed at first; pages are asked for until `cursor` is NULL again. */
 struct page {
 	char *cursor;                   /* opaque; owned by the page */
@@ -69,6 +71,8 @@ struct page {
 	uint64_t total;                 /* 0: not said */
 	uint64_t seen;                  /* the wrapper's own: the cursor before, as a hash */
 	unsigned empty;                 /* the wrapper's own: pages in a row that brought nothing */
+	uint64_t first;                 /* the wrapper's own: what the page before began with, as a hash */
+	uint64_t count;                 /* the wrapper's own: what all pages brought, LISTING_MAX at most */
 };
 void page_done(struct page *p);
 

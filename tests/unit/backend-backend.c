@@ -172,6 +172,31 @@ static void test_empty_pages_without_end_end(void **state)
 	page_done(&p);
 }
 
+/* The same page under one cursor after another, and then others and others. */
+static void test_full_pages_without_end_end(void **state)
+{
+	char cursor[16], id[24];
+	int r = 0;
+
+	for (int new_ids = 0; new_ids < 2; new_ids++) {
+		struct page p = {0};
+		int i = 0;
+
+		say.n = 4;
+		for (r = 0; r == 0 && i < LISTING_MAX; i++) {
+			snprintf(cursor, sizeof(cursor), "%d", i);
+			snprintf(id, sizeof(id), "f/%d", new_ids ? i : 0);
+			for (size_t k = 0; k < say.n; k++)
+				say.objects[k] = (struct object){.kind = OBJECT_FILE, .id = id, .name = TEXT("x")};
+			say.cursor = cursor;
+			r = backend_list(&session, &dir, &p);
+		}
+		assert_int_equal(r, new_ids ? -EFBIG : -EBADMSG);
+		assert_int_equal(i, new_ids ? LISTING_MAX / 4 + 1 : 2);
+		page_done(&p);
+	}
+}
+
 static void test_a_plan_covers_what_was_wanted(void **state)
 {
 	static const struct {
@@ -539,6 +564,7 @@ int main(void)
 		PLAIN(test_an_empty_id_is_none),
 		PLAIN(test_a_size_that_cannot_be_is_unknown),
 		PLAIN(test_pages_that_lead_to_themselves_end),
+		PLAIN(test_full_pages_without_end_end),
 		PLAIN(test_empty_pages_without_end_end),
 		PLAIN(test_a_plan_covers_what_was_wanted),
 		PLAIN(test_missing_members_are_answered_for),
