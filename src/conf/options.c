@@ -273,7 +273,7 @@ static int set_secret(struct conf *c, enum conf_from from, const char *where, co
 	return strcmp(name, "header") == 0 ? add_header(c, where, value, why) : store(c, from, name, value);
 }
 
-int conf_set(struct conf *c, enum conf_from from, const char *where, const char *name, const char *value, char **why)
+static int set(struct conf *c, enum conf_from from, const char *where, const char *name, const char *value, char **why)
 {
 	const struct option *o = conf_option(name, NULL);
 	_cleanup_free_ char *path = NULL;
@@ -300,6 +300,19 @@ int conf_set(struct conf *c, enum conf_from from, const char *where, const char 
 		value = path;
 	}
 	return r < 0 ? r : store(c, from, name, value);
+}
+
+int conf_set(struct conf *c, enum conf_from from, const char *where, const char *name, const char *value, char **why)
+{
+	int r = set(c, from, where, name, value, why);
+	char *line = r < 0 && *why ? str_printable(*why, 500) : NULL;
+
+	/* It quotes what was given, which may hold line ends and worse. */
+	if (line) {
+		free(*why);
+		*why = line;
+	}
+	return r;
 }
 
 int conf_set_list(struct conf *c, enum conf_from from, const char *where, const char *list, char **why)
