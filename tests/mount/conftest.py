@@ -15,7 +15,7 @@ import threading
 import pytest
 from harness import GirderRepo, MemoryRepo, Mount, SCIFS, lack_of_fuse, live
 
-TEST_SECONDS = 600              # no test takes so long, however slow the machine: it hangs
+TEST_SECONDS = 300              # no test takes so long, however slow the machine: it hangs
 
 
 def pytest_configure(config):

@@ -1,0 +1,191 @@
+"""What changes on the server is seen; what is open stays what it was; what cannot be asked is not gone."""
+import errno
+import io
+import json
+import os
+
+import pytest
+from harness import wait_for
+
+SOON = ('ttl=500ms', 'list_ttl=500ms', 'negative_ttl=500ms')
+
+
+class Place:
+    """A folder of this test's own on the server, and where it is in a mount."""
+
+    def __init__(self, girder, name):
+        self.server, self.client = girder.server, girder.client
+        self.folder = self.server.make_folder(girder.ids['sample'], name, 'collection')
+        self.path = f'collection/Sample/{name}'
+
+    def put(self, name, content):
+        """By the official client; the file's document."""
+        return self.client.uploadStreamToFolder(self.folder, io.BytesIO(content), name, len(content), mimeType='text/plain') \
+            if content else self.server.upload(self.folder, name, b'')
+
+    def replace(self, file, content):
+        return self.client.uploadFileContents(file['_id'], io.BytesIO(content), len(content))
+
+
+@pytest.fixture
+def place(girder, request):
+    p = Place(girder, request.node.name.split('[')[0])
+    yield p
+    girder.server.rest('DELETE', 'resource', {'resources': {'folder': [p.folder]}})
+
+
+def read(path):
+    """The bytes, or None while it is not there."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+# ---- names ----
+
+def test_a_new_file_appears(girder, mount, place):
+    m = mount(girder, *SOON)
+    assert os.listdir(m / place.path) == []
+    place.put('new.txt', b'new\n')
+    wait_for(lambda: os.listdir(m / place.path) == ['new.txt'], 'the new file is listed')
+    assert (m / place.path / 'new.txt').read_bytes() == b'new\n'
+
+
+def test_a_new_empty_file_appears_too(girder, mount, place):
+    """Trap: a folder's own time and size do not tell that it got an empty file."""
+    m = mount(girder, *SOON)
+    assert os.listdir(m / place.path) == []
+    place.put('empty', b'')
+    wait_for(lambda: os.listdir(m / place.path) == ['empty'], 'the new file is listed')
+
+
+def test_a_name_that_was_not_there_appears(girder, mount, place):
+    m = mount(girder, *SOON)
+    assert read(m / place.path / 'later.txt') is None
+    place.put('later.txt', b'later\n')
+    assert wait_for(lambda: read(m / place.path / 'later.txt'), 'the name is found') == b'later\n'
+
+
+def test_a_deleted_file_goes_and_is_enoent(girder, mount, place):
+    """Trap: the server says 400 of what does not exist."""
+    file = place.put('gone.txt', b'gone\n')
+    place.put('stays.txt', b'stays\n')
+    m = mount(girder, *SOON)
+    assert (m / place.path / 'gone.txt').read_bytes() == b'gone\n'
+    place.client.delete(f'item/{file["itemId"]}')
+    wait_for(lambda: not (m / place.path / 'gone.txt').exists(), 'the file is gone')
+    wait_for(lambda: os.listdir(m / place.path) == ['stays.txt'], 'the listing shows it')
+    assert (m / place.path / 'stays.txt').read_bytes() == b'stays\n'
+
+
+def test_a_renamed_file_keeps_its_number(girder, mount, place):
+    file = place.put('before.txt', b'same\n')
+    m = mount(girder, *SOON)
+    number = os.stat(m / place.path / 'before.txt').st_ino
+    place.client.put(f'item/{file["itemId"]}', parameters={'name': 'after.txt'})
+    place.client.put(f'file/{file["_id"]}', parameters={'name': 'after.txt'})
+    assert wait_for(lambda: read(m / place.path / 'after.txt'), 'the new name is found') == b'same\n'
+    assert os.stat(m / place.path / 'after.txt').st_ino == number
+    wait_for(lambda: os.listdir(m / place.path) == ['after.txt'], 'the old name goes')
+
+
+def test_a_moved_file_is_there_and_no_longer_here(girder, mount, place):
+    """Trap: resource/move does not touch `updated`."""
+    file = place.put('moved.txt', b'moved\n')
+    there = place.server.make_folder(place.folder, 'there')
+    m = mount(girder, *SOON)
+    assert sorted(os.listdir(m / place.path)) == ['moved.txt', 'there']
+    assert os.listdir(m / place.path / 'there') == []
+    place.server.rest('PUT', 'resource/move', {'resources': {'item': [file['itemId']]}, 'parentType': 'folder', 'parentId': there})
+    wait_for(lambda: os.listdir(m / place.path / 'there') == ['moved.txt'], 'it is there')
+    wait_for(lambda: os.listdir(m / place.path) == ['there'], 'it is not here')
+    assert (m / place.path / 'there/moved.txt').read_bytes() == b'moved\n'
+
+
+# ---- contents ----
+
+@pytest.mark.parametrize('new', [b'much longer than it was before\n', b'fresh\n', b''])
+def test_replaced_content_is_read_at_the_next_open(girder, mount, place, new):
+    """Trap: a content replaced by one of the same size shows in no listing."""
+    file = place.put('x.txt', b'stale\n')
+    m = mount(girder, *SOON)
+    assert (m / place.path / 'x.txt').read_bytes() == b'stale\n'
+    place.replace(file, new) if new else place.server.replace(file['_id'], b'')
+    wait_for(lambda: (m / place.path / 'x.txt').read_bytes() == new, 'the new bytes are read')
+    assert (m / place.path / 'x.txt').stat().st_size == len(new)
+
+
+def test_stat_tells_size_and_time_of_replaced_content(girder, mount, place):
+    """Trap: an item's `updated` does not follow its content."""
+    file = place.put('x.txt', b'short\n')
+    m = mount(girder, *SOON)
+    before = os.stat(m / place.path / 'x.txt')
+    place.replace(file, b'longer than before\n')
+    wait_for(lambda: os.stat(m / place.path / 'x.txt').st_size == 19, 'the new size is told')
+    assert os.stat(m / place.path / 'x.txt').st_mtime_ns > before.st_mtime_ns
+
+
+def test_bytes_of_two_versions_are_never_mixed_in_one_pass(mount):
+    """memory:'s changing.dat is one number in all its lines."""
+    m = mount('memory:?changes=50ms', 'ttl=100ms', 'list_ttl=100ms', 'cache=none')
+    passes, refused = 0, 0
+    while passes < 5 and refused < 2000:
+        try:
+            text = (m / 'changing.dat').read_bytes()
+        except OSError as e:
+            assert e.errno == errno.ESTALE
+            refused += 1
+            continue
+        assert len({line.split()[1] for line in text.splitlines()}) == 1
+        passes += 1
+    assert passes or refused
+
+
+def test_unchanged_content_is_not_fetched_again(repo, mount):
+    m = mount(repo, 'cache=none')
+    (m / repo.big).read_bytes()
+    size = len(repo.files[repo.big])
+    wait_for(lambda: m.stats()['scifs_read_bytes_total'] == size, 'all of it is counted')
+    assert (m / repo.big).read_bytes() == repo.files[repo.big]
+    (m / repo.odd).read_bytes()
+    wait_for(lambda: m.stats()['scifs_read_bytes_total'] >= size + 100003, 'the other is counted')
+    assert m.stats()['scifs_read_bytes_total'] == size + 100003         # the kernel's own pages served
+
+
+# ---- documents ----
+
+def test_changed_metadata_is_read(girder, mount, place):
+    file = place.put('x.txt', b'x\n')
+    place.client.addMetadataToItem(file['itemId'], {'state': 'raw', 'old': 1})
+    m = mount(girder, *SOON)
+    path = m / place.path / 'x.txt'
+    assert os.getxattr(path, 'user.girder.meta.state') == b'raw'
+    place.client.addMetadataToItem(file['itemId'], {'state': 'calibrated', 'old': None})
+    wait_for(lambda: os.getxattr(path, 'user.girder.meta.state') == b'calibrated', 'the new value is read')
+    assert 'user.girder.meta.old' not in os.listxattr(path)
+    assert json.loads(m.control('meta/x.txt.json', place.path))['meta'] == {'state': 'calibrated'}
+
+
+def test_poisoned_metadata_makes_one_folder_fail_and_nothing_else(girder, mount, place):
+    """Trap: 1e999 in metadata is stored, and every listing that has it is a 500 from then on."""
+    file = place.put('x.txt', b'x\n')
+    m = mount(girder, *SOON, 'timeout=2s')
+    with pytest.raises(Exception):
+        place.server.rest('PUT', f'item/{file["itemId"]}/metadata', data=b'{"bad": 1e999}')
+    try:
+        with pytest.raises(OSError) as e:
+            os.listdir(m / place.path)
+        assert e.value.errno == errno.EIO
+        assert (m / girder.text).read_bytes() == girder.files[girder.text]
+        assert m.status()['state'] == 'connected'
+    finally:
+        place.server.rest('DELETE', f'item/{file["itemId"]}/metadata', data=['bad'])
+    wait_for(lambda: lists(m / place.path) == ['x.txt'], 'it is listed again')
+
+
+def lists(path):
+    try:
+        return os.listdir(path)
+    except OSError:
+        return None
