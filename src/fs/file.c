@@ -102,23 +102,17 @@ static void reply_open(struct op *op, struct handle *h)
 	op_free(op);
 }
 
-static void open_now(struct op *op)
+int file_handle(struct fs *fs, struct node *n, struct handle **ret)
 {
-	struct fs *fs = op->fs;
-	struct node *n = op->node;
 	_cleanup_free_ char *key = NULL;
 	struct handle *h = handle_new(n);
 	int r = h ? 0 : -ENOMEM;
 
 	if (r == 0)
 		r = node_object(n, &h->object);
-	WITH_LOCK(&fs->lock) {
+	WITH_LOCK(&fs->lock)
 		if (r == 0 && n->replaced)
 			r = -ESTALE;    /* the kernel looks the name up again and finds the new node */
-		op->fi.keep_cache = n->pages_clean;
-		if (r == 0)
-			n->pages_clean = true;
-	}
 	if (r == 0 && h->object.kind == OBJECT_DIR)
 		r = -EISDIR;
 	if (r == 0 && h->object.kind != OBJECT_FILE)
@@ -136,14 +130,33 @@ static void open_now(struct op *op)
 	if (r < 0) {
 		if (h)
 			handle_unref(h);
-		op_reply_err(op, r);
-		return;
+		return r;
 	}
 	/* What could not be asked for when it was opened is asked for before the first byte is fetched. */
 	WITH_LOCK(&fs->lock)
 		h->checked_at = n->stale ? 0 : clock_mono_ms();
+	*ret = h;
+	return 0;
+}
+
+static void open_now(struct op *op)
+{
+	struct fs *fs = op->fs;
+	struct node *n = op->node;
+	struct handle *h = NULL;
+	int r = file_handle(fs, n, &h);
+
+	if (r < 0) {
+		op_reply_err(op, r);
+		return;
+	}
+	WITH_LOCK(&fs->lock) {
+		op->fi.keep_cache = n->pages_clean;
+		n->pages_clean = true;
+	}
 	atomic_fetch_add(&fs->readers, 1);
 	h->verify = verify_new(fs, &h->object);
+	siblings_opened(fs, n);
 	reply_open(op, h);
 }
 

@@ -55,6 +55,7 @@ static void dir_free_locked(struct dir *d)
 	for (size_t i = 0; i < d->order.n; i++)
 		d->order.at[i] = NULL;
 	vec_done(&d->order);
+	vec_done(&d->sorted);
 	map_free(d->by_name);
 	map_free(d->absent);
 	free(d->fingerprint);
@@ -638,7 +639,8 @@ static bool is_known(const struct node *n, bool version)
 	return n->object.kind != OBJECT_UNKNOWN && (!version || n->object.kind != OBJECT_FILE || n->object.version);
 }
 
-static int refresh(struct fs *fs, struct node *n, unsigned max_age_ms, bool version)
+/* `version`: of a file it must be known too. `inline_`: this thread asks. */
+static int refresh(struct fs *fs, struct node *n, unsigned max_age_ms, bool version, bool inline_)
 {
 	struct refresh *x;
 	bool usable;
@@ -668,7 +670,7 @@ static int refresh(struct fs *fs, struct node *n, unsigned max_age_ms, bool vers
 		n->refreshing = true;
 		n->refreshing_since = clock_mono_ms();
 		n->stale = false;
-		if (!usable) {
+		if (!usable || inline_) {
 			/* Nothing to answer with meanwhile: this caller does the work itself. */
 			pthread_mutex_unlock(&fs->lock);
 			refresh_run(x);
@@ -709,12 +711,17 @@ look:
 
 int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms)
 {
-	return refresh(fs, n, max_age_ms, false);
+	return refresh(fs, n, max_age_ms, false, false);
 }
 
 int node_refresh_version(struct fs *fs, struct node *n, unsigned max_age_ms)
 {
-	return refresh(fs, n, max_age_ms, true);
+	return refresh(fs, n, max_age_ms, true, false);
+}
+
+int node_refresh_now(struct fs *fs, struct node *n, unsigned max_age_ms)
+{
+	return refresh(fs, n, max_age_ms, true, true);
 }
 
 /* ---- notifications: sent by one thread, since they may block behind a handler that waits for us ---- */

@@ -58,6 +58,15 @@ struct control {
 	uint64_t target_at;     /* (L) when */
 };
 
+/* How a directory's small files are opened: siblings.c's. */
+struct siblings {
+	size_t last_at;                 /* the last one's place in the listing */
+	uint64_t last_ino;
+	unsigned up_listing, up_ino;    /* opens in a row that went upwards in either order */
+	unsigned window, misses;        /* files to have ahead, 0: none; opens in a row of what was not fetched */
+	bool by_ino;                    /* in which order they are fetched */
+};
+
 /* A directory's children. */
 struct dir {
 	struct map *by_name;            /* (L) display name -> struct node *, each holding a reference */
@@ -72,6 +81,9 @@ struct dir {
 	struct map *absent;             /* (L) display name -> time in ms at which it was not there; bounded; or NULL */
 	char *fingerprint;              /* (L) of backend_changed(), or NULL */
 	size_t ahead_hint;              /* (L) where in `order` the last undecided child was asked for */
+	struct siblings siblings;       /* (L) */
+	VEC(struct node *) sorted;      /* (L) `order` by inode number, of the listing `sorted_serial`; no references */
+	uint64_t sorted_serial;         /* (L) */
 	struct node *of;                /* whose children these are */
 	enum { KEPT_UNREAD, KEPT_LOADING, KEPT_LOADED } kept;   /* (L) keep.c: was what is kept of it brought back? */
 	struct list unkept;             /* (L) in fs->unkept while something is to be written down; a reference of `of` then */
@@ -94,6 +106,8 @@ struct node {
 	bool replaced;                  /* (L) a newer version has a node of its own; this one serves old handles */
 	bool refreshing;                /* (L) somebody asks the server about it */
 	uint64_t refreshing_since;      /* (L) */
+	bool fetched_ahead;             /* (L) siblings.c: its content was asked for, and nobody has opened it since */
+	size_t place;                   /* (L) its index in parent->dir->order; a guess */
 	bool pages_clean;               /* (L) the kernel's pages are of object.version: keep_cache */
 	uint64_t generation;
 	struct dir *dir;                /* of directories, else NULL */
@@ -157,6 +171,7 @@ struct fs {
 	pthread_cond_t house_wake;      /* with lock */
 	_Atomic bool quiet;             /* a soft wait ended without an answer, and none has come since */
 	_Atomic unsigned asking;        /* refreshes and listings under way at the askers */
+	_Atomic unsigned siblings;      /* small files being fetched ahead */
 	_Atomic unsigned aheads;        /* undecided children being asked about ahead of time */
 	_Atomic bool greeted;           /* the answer to the kernel's INIT was written */
 };
@@ -189,6 +204,8 @@ int node_path(struct node *n, char **ret);
 int node_refresh(struct fs *fs, struct node *n, unsigned max_age_ms);
 /* The same for who wants its bytes: a file whose version no answer has told yet is one of which nothing is known. */
 int node_refresh_version(struct fs *fs, struct node *n, unsigned max_age_ms);
+/* The same on an asker: to the end, not softly. */
+int node_refresh_now(struct fs *fs, struct node *n, unsigned max_age_ms);
 void node_notify_entry(struct fs *fs, struct node *parent, const char *name);   /* queued for the notifier */
 void node_notify_inode(struct fs *fs, struct node *n, bool data);
 
@@ -341,13 +358,22 @@ bool verify_feed(struct verify *v, struct cache_file *f, uint64_t offset, size_t
 
 /* ---- read.c ---- */
 void read_start(struct op *op);         /* a FUSE read: never blocks; answers op */
+uint64_t read_share(struct fs *fs);     /* bytes that may be fetched ahead for one reader now */
+void read_whole(struct handle *h, struct fs *fs);       /* fetch what is missing of it, behind all readers; never blocks */
 void read_release(struct handle *h);    /* nobody reads any more: downloads that nobody else waits for end */
+
+/* ---- siblings.c: small files ahead of who reads them in turn ---- */
+void siblings_opened(struct fs *fs, struct node *n);    /* never blocks */
+/* Pure: a small file at this place of the listing was opened; `was_ahead`: it had been fetched. How many to have ahead now. */
+unsigned siblings_watch(struct siblings *s, size_t at, uint64_t ino, bool was_ahead);
 
 /* ---- file.c ---- */
 struct handle *handle_ref(struct handle *h);
 void handle_unref(struct handle *h);
 /* Under which the cache keeps its content: origin, who looks, what, which version. Equal keys have equal bytes. malloc'ed. */
 int file_cache_key(struct fs *fs, const struct object *o, char **ret);
+/* What opening n now gives: its version pinned, its content at hand in the cache. -EISDIR, -EACCES, -ESTALE, -EIO. Never blocks. */
+int file_handle(struct fs *fs, struct node *n, struct handle **ret);
 void file_open(struct op *op);          /* on a FUSE worker: never blocks; answers op now or later */
 void file_opendir(struct op *op);
 void file_release(struct fs *fs, struct handle *h);

@@ -298,7 +298,7 @@ static void fetch_start(struct handle *h, struct fs *fs, struct cache_fetch *cla
 		fetch_done(x, -ECANCELED);
 }
 
-static uint64_t share_of(struct fs *fs)
+uint64_t read_share(struct fs *fs)
 {
 	uint64_t memory = fs->config.memory ? fs->config.memory : 64u << 20;
 	unsigned readers = atomic_load(&fs->readers);
@@ -330,7 +330,7 @@ static void read_ahead(struct handle *h, struct fs *fs, uint64_t offset, uint64_
 	bool room;
 
 	WITH_LOCK(&h->lock) {
-		cache_prefetch(&h->cursors, p, h->object.size, offset, n, stalled, share_of(fs), &first, &count);
+		cache_prefetch(&h->cursors, p, h->object.size, offset, n, stalled, read_share(fs), &first, &count);
 		room = h->fetching < (p->streams_file ? p->streams_file : 1);
 	}
 	if (stalled) {
@@ -391,6 +391,72 @@ static void ask(struct read_op *r)
 	/* r may be gone from here on. */
 	read_ahead(h, fs, offset, n, a == CACHE_FETCH);
 	handle_unref(h);
+}
+
+/* ---- a small file, before anybody reads it ---- */
+
+struct whole {
+	struct cache_waiter waiter;
+	struct handle *handle;          /* a reference */
+	struct fs *fs;
+	unsigned asked;
+};
+
+static void whole_end(struct whole *x)
+{
+	handle_unref(x->handle);
+	free(x);
+}
+
+static void whole_ask(void *arg);
+
+static void whole_ready(struct cache_waiter *w, int err)
+{
+	struct whole *x = container_of(w, struct whole, waiter);
+
+	if (err == 0)
+		cache_put(x->handle->file, &w->hit);
+	else if (err == -EAGAIN && x->asked < ASK_AGAIN_MAX && pool_add(x->fs->askers, whole_ask, x) == 0)
+		return;
+	whole_end(x);
+}
+
+/* Through an ask, not only a claim: what the disk has is not known at once, and is not fetched again. */
+static void whole_ask(void *arg)
+{
+	struct whole *x = arg;
+	struct cache_file *f = x->handle->file;
+	uint64_t n = x->handle->object.size < CACHE_READ_MAX ? x->handle->object.size : CACHE_READ_MAX;
+	struct cache_hit hit;
+
+	x->asked++;
+	memset(&x->waiter, 0, sizeof(x->waiter));
+	x->waiter.ready = whole_ready;
+	switch (cache_ask(f, 0, n, &x->waiter, &hit)) {
+	case CACHE_HIT:
+		cache_put(f, &hit);
+		whole_end(x);
+		break;
+	case CACHE_FETCH:
+		if (cache_unwait(f, &x->waiter)) {
+			fetch_range(x->handle, x->fs, 0, x->handle->object.size, false);
+			whole_end(x);
+		}
+		break;
+	case CACHE_PARKED:
+		break;
+	}
+}
+
+void read_whole(struct handle *h, struct fs *fs)
+{
+	struct whole *x = h->file ? calloc(1, sizeof(*x)) : NULL;
+
+	if (!x)
+		return;
+	x->handle = handle_ref(h);
+	x->fs = fs;
+	whole_ask(x);
 }
 
 void read_start(struct op *op)
