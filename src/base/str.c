@@ -384,3 +384,13 @@ char *str_printable(const char *s, size_t max)
 	*o = 0;
 	return p;
 }
+
+void str_make_printable(char **io)
+{
+	char *s = *io ? str_printable(*io, 500) : NULL;
+
+	if (!s)
+		return;
+	free(*io);
+	*io = s;
+}

@@ -44,5 +44,7 @@ size_t str_utf8_char(const char *s, size_t n);
 size_t str_plain_char(const char *s, size_t n);
 /* A copy fit for a person's eyes: control characters and broken UTF-8 as \xXX, cut at about max bytes. NULL: no memory. */
 char *str_printable(const char *s, size_t max);
+/* The same in its place, 500 bytes at most; NULL stays NULL, and without memory the text stays as it is. */
+void str_make_printable(char **io);
 
 #endif

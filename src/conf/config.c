@@ -81,6 +81,9 @@ static int on_line(void *arg, const char *section, const char *name, const char 
 	struct reading *r = arg;
 	_cleanup_free_ char *where = NULL;
 
+	/* inih goes on after a line that was refused: the first one is what is told. */
+	if (r->error)
+		return 0;
 	if (conf_is_secret(name))
 		r->has_secret = true;
 	if (conf_is_secret(name) && !*section) {

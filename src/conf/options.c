@@ -305,13 +305,10 @@ static int set(struct conf *c, enum conf_from from, const char *where, const cha
 int conf_set(struct conf *c, enum conf_from from, const char *where, const char *name, const char *value, char **why)
 {
 	int r = set(c, from, where, name, value, why);
-	char *line = r < 0 && *why ? str_printable(*why, 500) : NULL;
 
 	/* It quotes what was given, which may hold line ends and worse. */
-	if (line) {
-		free(*why);
-		*why = line;
-	}
+	if (r < 0)
+		str_make_printable(why);
 	return r;
 }
 

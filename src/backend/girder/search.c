@@ -83,6 +83,7 @@ int girder_parse_query(const char *expr, struct girder_query *ret, char **why)
 		*semicolon = 0;
 		r = parse_suffix(semicolon + 1, &q, why);
 		if (r < 0) {
+			str_make_printable(why);        /* it quotes what somebody typed */
 			free(q.words);
 			return r;
 		}
