@@ -6,21 +6,28 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/str.h"
 
+#define COMPLAINT_MAX 4096
 #define NEAR 3          /* letters apart, for "did you mean" */
 
 const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_status, &cmd_refresh, &cmd_version, NULL};
 
 void cli_complain(const char *format, ...)
 {
+	_cleanup_free_ char *line = NULL, *safe = NULL;
 	va_list ap;
+	int n;
 
-	fputs("scifs: ", stderr);
 	va_start(ap, format);
-	vfprintf(stderr, format, ap);
+	n = vasprintf(&line, format, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	if (n < 0)
+		line = NULL;
+	/* It may hold words of a server, of a file, of anybody. */
+	safe = line ? str_printable(line, COMPLAINT_MAX) : NULL;
+	fprintf(stderr, "scifs: %s\n", safe ? safe : "out of memory");
 }
 
 void cli_help(const struct command *c)

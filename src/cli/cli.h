@@ -18,7 +18,7 @@ extern const struct command *const commands[];
 
 /* The whole program: argv to subcommand to exit status. */
 int cli_main(int argc, char **argv);
-/* One line "scifs: ..." on standard error. */
+/* One line "scifs: ..." on standard error, fit for a terminal whatever is in it. */
 void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Exactly one argument, which is no flag? Else *ret_status says how to leave: it has complained or, for --help, helped. */
 bool cli_one_argument(const struct command *c, int argc, char **argv, int *ret_status);

@@ -32,7 +32,8 @@ struct reading {
 static char *read_line(char *text, int room, void *arg)
 {
 	struct reading *r = arg;
-	char *line = fgets(text, room, r->file);
+	/* inih would go on behind a line that was refused. */
+	char *line = r->error ? NULL : fgets(text, room, r->file);
 	int c;
 
 	if (!line)
@@ -99,7 +100,7 @@ static int on_line(void *arg, const char *section, const char *name, const char 
 	return r->error == 0;
 }
 
-/* First pass: does the source name a profile? */
+/* First reading: does the source name a profile? */
 static int on_profile(void *arg, const char *section, const char *name, const char *value)
 {
 	struct reading *r = arg;
@@ -112,21 +113,29 @@ static int on_profile(void *arg, const char *section, const char *name, const ch
 	return 1;
 }
 
-static int pass(struct reading *r, ini_handler handler)
+/* All that counts for the source. */
+static int read_all(struct reading *r)
 {
 	int bad;
 
 	rewind(r->file);
 	r->line = 0;
+	r->odd = NULL;
 	errno = 0;
-	bad = ini_parse_stream(read_line, r, handler, r);
+	bad = ini_parse_stream(read_line, r, on_line, r);
 	if (ferror(r->file)) {
 		(void)str_fmt(r->why, "%s: it cannot be read: %s", r->path, strerror(errno));
 		return -EINVAL;
 	}
-	if (r->odd || (bad > 0 && r->error == 0)) {
-		(void)str_fmt(r->why, "%s:%d: %s", r->path, r->odd ? r->line : bad,
-		              r->odd ? r->odd : "this line cannot be read: it is neither [section] nor name = value");
+	/* The first of what is wrong: inih itself goes on behind a line that it cannot read. */
+	if (bad > 0 && (bad < r->line || !(r->odd || r->error))) {
+		free(*r->why);
+		*r->why = NULL;
+		(void)str_fmt(r->why, "%s:%d: this line cannot be read: it is neither [section] nor name = value", r->path, bad);
+		return -EINVAL;
+	}
+	if (r->odd) {
+		(void)str_fmt(r->why, "%s:%d: %s", r->path, r->line, r->odd);
 		return -EINVAL;
 	}
 	return r->error;
@@ -145,9 +154,8 @@ int conf_read_file(struct conf *c, enum conf_from from, const char *path, char *
 		(void)str_fmt(why, "%s: it cannot be read: %s", path, strerror(errno));
 		return -EINVAL;
 	}
-	error = pass(&r, on_profile);
-	if (error == 0)
-		error = pass(&r, on_line);
+	(void)ini_parse_stream(read_line, &r, on_profile, &r);  /* what is wrong with it the second reading tells */
+	error = read_all(&r);
 	if (error == 0 && r.has_secret && fstat(fileno(r.file), &st) == 0 && (st.st_mode & 077)) {
 		(void)str_fmt(why, "%s: it holds credentials and others may read it: chmod 600 %s", path, path);
 		error = -EACCES;

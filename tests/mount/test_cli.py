@@ -386,6 +386,13 @@ def test_each_bad_word_is_named(sh):
         assert says in sh.refused(USAGE, *words)
 
 
+def test_what_is_repeated_of_bad_input_cannot_steer_the_terminal(sh):
+    for words in (['mount', 'bad\x1b[31m', 'mnt'], ['mount', 'memory:', 'mnt', '-o', 'x\x1b]0;title\x07y'], ['st\x1b[2Jatus'], ['umount', 'a\nb']):
+        done = sh(*words)
+        assert done.returncode in (USAGE, MOUNT)
+        assert re.fullmatch(r'scifs: [ -~]+\n', done.stderr), done.stderr
+
+
 @pytest.mark.parametrize('words', [['-o', 'token=abcdefgh'], ['--token=abcdefgh'], ['--api-key=abcdefgh'], ['-opassword=abcdefgh'],
                                    ['--header=X-Gate: abcdefgh']])
 def test_a_secret_on_the_command_line_is_refused_and_not_repeated(sh, words):
@@ -578,6 +585,21 @@ def test_a_header_goes_with_each_request(sh, tmp_path):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_neither_log_nor_controls_nor_proc_hold_a_secret(sh, girder):
+    key = girder.server.api_key
+    sh.config(f'[{girder.server.url}]\napi_key = {key}\nheader = X-Gate: open-sesame\n')
+    sh.mount('-o', f'log=the.log,log_level=debug', source=girder.source)
+    pid = sh.status()['pid']
+    text = ''.join((sh.mnt / '.scifs' / n).read_text() for n in ('config.json', 'server.json', 'status.json', 'errors', 'events', 'stats'))
+    text += ''.join(Path(f'/proc/{pid}/{n}').read_text(errors='replace') for n in ('cmdline', 'environ', 'mountinfo'))
+    assert os.listdir(sh.mnt / 'collection')
+    sh('umount', sh.mnt)
+    log = (sh.folder / 'the.log').read_text()
+    assert 'http: GET' in log and '/api_key/token' in log
+    for secret in (key, 'open-sesame'):
+        assert secret not in log and secret not in text
 
 
 # ---- the other commands ----

@@ -69,6 +69,7 @@ static void test_sections_count_for_what_they_name(void **state)
 		{"ttl = 1s ; as long as that\n", "https://h", "1s", NULL},
 		/* Indented lines are lines. */
 		{"[kw]\n  source = https://h/c\n  ttl = 3s\n", "kw", "3s", "https://h/c"},
+		{"proxy = http://" LONG_60 LONG_60 LONG_60 "abc\nttl = 1s\n", "https://h", "1s", NULL},        /* 198 bytes */
 		{"# " LONG_60 LONG_60 LONG_60 LONG_60 LONG_60 "\nttl = 1s\n", "https://h", "1s", NULL},
 	};
 
@@ -90,8 +91,14 @@ static void test_a_bad_line_is_named(void **state)
 		{"ttl = 1s\n\nnonsense\n", ":3: "},
 		{"[https://h]\ntttl = 1s\n", ":2: "},
 		{"ttl = soon\n", ":1: "},
+		/* The first one, whatever follows. */
+		{"tttl = 1s\nttl = 1s\nmemroy = 1M\n", ":1: there is no option \"tttl\""},
+		{"nonsense\ntttl = 1s\n", ":1: this line cannot be read"},
+		{"tttl = 1s\nnonsense\n", ":1: there is no option"},
+		{"token = abcdefgh\nttl = 1s\n", ":1: token belongs into a section"},
 		{"ttl = 1s\ntoken = abcdefgh\n", ":2: "},     /* for whom? */
 		{"ca = ca.pem\n", ":1: "},
+		{"proxy = http://" LONG_60 LONG_60 LONG_60 "abcd\n", ":1: this line is too long"},
 		{"\nca = " LONG_60 LONG_60 LONG_60 LONG_60 "\nttl = 1s\n", ":2: "},
 		{"[https://" LONG_60 "/]\nttl = 1s\n", ":1: "},
 	};
@@ -117,12 +124,38 @@ static void test_a_secret_that_others_may_read_is_refused(void **state)
 	outcome_done(&o);
 }
 
+/* Pieces that mean something to a reader of such files, put together by chance (always the same chance). */
+static void test_whatever_stands_in_a_file_is_read_or_named(void **state)
+{
+	static const char *const pieces[] = {
+		"[", "]", "=", ":", "\n", "\r\n", ";", "#", " ", "\t", "\\", ",", "\"", "source", "ttl", "1s", "ca", "/x", "~/", "https://h", "girder+",
+		"token", "header", "X: y", "\xef\xbb\xbf", "\xff", "\x1b[31m", "memory", "9999999999999999999G", "-1", LONG_60 LONG_60, "log_level",
+		"info|warn", "%s%n",
+	};
+	uint64_t dice = 1;
+
+	for (int round = 0; round < 400; round++) {
+		char text[4096] = "";
+		struct outcome o;
+
+		for (int i = 0; i < 24; i++) {
+			dice = dice * 6364136223846793005u + 1442695040888963407u;
+			strcat(text, pieces[(dice >> 33) % COUNT(pieces)]);
+		}
+		o = read_text(text, "https://h", 0600);
+		assert_true(o.error == 0 || o.error == -EINVAL);
+		assert_true((o.error < 0) == (o.why != NULL));
+		outcome_done(&o);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sections_count_for_what_they_name),
 		cmocka_unit_test(test_a_bad_line_is_named),
 		cmocka_unit_test(test_a_secret_that_others_may_read_is_refused),
+		cmocka_unit_test(test_whatever_stands_in_a_file_is_read_or_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
