@@ -200,6 +200,9 @@ static struct node *node_alloc(struct fs *fs, struct node *parent, const char *n
 	n->fs = fs;
 	n->refs = 1;
 	n->generation = ++fs->generation;
+	/* The kernel has none of it yet. Were the first open to say otherwise, the kernel would drop the pages that a second one is
+	 * reading already, and wait for them where no signal reaches. */
+	n->pages_clean = true;
 	n->name = strdup(name);
 	if (!n->name) {
 		free(n);

@@ -122,6 +122,24 @@ def test_a_blocked_cat_ends_by_itself_with_an_error(alone, mount, lost):
     assert 'No such file' not in cat.stderr
 
 
+def test_twenty_blocked_readers_are_killed_while_the_server_is_silent(alone, mount):
+    """The first open of a cold file must not have the kernel drop pages that another reader has locked."""
+    m = mount(alone, *PATIENT, 'cache=none')
+    look(m)
+    alone.server.pause()
+    cats = []
+    try:
+        cats = [subprocess.Popen(['cat', m / BIG], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(20)]
+        wait_for(lambda: m.stats()['scifs_read_waits'] > 0, 'a reader waits')
+        for cat in cats:
+            cat.kill()
+        for cat in cats:
+            cat.wait(PATIENCE)
+        assert m.status()['state'] in ('connected', 'silent')
+    finally:
+        alone.server.cont()
+
+
 def test_twenty_blocked_readers_do_not_keep_others_waiting(alone, mount):
     m = mount(alone, *PATIENT, 'cache=none')
     look(m)
