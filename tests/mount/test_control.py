@@ -108,16 +108,6 @@ def test_server_json_tells_who_answers(girder, gmnt):
     assert server['version']['release'].startswith(girder.server.version[0])
 
 
-def test_an_error_is_a_line_in_errors(mount):
-    m = mount('memory:?fail=planets.csv:EIO', 'cache=none')
-    with pytest.raises(OSError) as e:
-        (m / 'tables/planets.csv').read_bytes()
-    assert e.value.errno == errno.EIO
-    line = m.errors()[-1]
-    assert line['errno'] == errno.EIO and line['op'] == 'read' and line['path'] and line['message'] and line['time']
-    assert m.errors('images') == []
-
-
 def test_controls_cannot_be_written_and_do_not_harm_the_mount(repo, mnt):
     for name in ('metadata.json', 'status.json', 'stats', 'new'):
         with pytest.raises(OSError) as e:

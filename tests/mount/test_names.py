@@ -1,10 +1,11 @@
 """Server names become file names: reversibly, each thing reachable, nothing lost."""
 import errno
+import errno
 import os
 import re
 
 import pytest
-from girder_sample import NAMES
+from girder_sample import NAMES, UNSERVABLE, noise
 
 FOLDER = 'collection/Sample/Names'
 TWINS = {'twin.txt', 'both'}
@@ -109,3 +110,17 @@ def test_256_bytes_are_too_long(repo, mnt):
     with pytest.raises(OSError) as e:
         os.stat(mnt / ('x' * 256))
     assert e.value.errno == errno.ENAMETOOLONG
+
+
+def test_256_bytes_are_too_long(repo, mnt):
+    with pytest.raises(OSError) as e:
+        os.stat(mnt / ('x' * 256))
+    assert e.value.errno == errno.ENAMETOOLONG
+
+
+@pytest.mark.parametrize('number', range(len(UNSERVABLE)))
+def test_a_name_that_the_server_cannot_send_is_read_all_the_same(girder, gmnt, number):
+    """Trap: such names answer 500 on every download route but one."""
+    path = gmnt / 'collection/Sample/Unservable' / UNSERVABLE[number].replace('\x85', '%C2%85')
+    assert path.read_bytes() == noise(40 + number, 3000 + number)
+    assert os.getxattr(path, 'user.scifs.error')

@@ -85,6 +85,12 @@ def test_items_dir_shows_each_item_as_a_directory(girder5, mount):
     assert os.listdir(m / girder5.top / 'empty.dat') == ['empty.dat']
 
 
+def test_items_file_shows_each_item_as_one_file(girder5, mount):
+    m = mount(girder5, 'items=file')
+    assert (m / girder5.top / 'several files').read_bytes() == girder5.files[f'{girder5.top}/several files/several files']
+    assert (m / girder5.top / 'named otherwise').read_bytes() == girder5.files[f'{girder5.top}/named otherwise/original.dat']
+
+
 def test_a_copied_and_renamed_item_is_a_directory_that_has_the_old_name(girder, mount):
     """Trap: copies keep the names of the files in them."""
     server = girder.server
