@@ -103,12 +103,12 @@ static const char *id_tail(const char *id)
 	return n > ID_TAIL ? id + n - ID_TAIL : id;
 }
 
-/* Where the extension begins; the end of the name if it has none worth keeping. */
+/* Where the extension begins; the end of the name if it has none worth keeping: a '~' in it would be taken for a twin's. */
 static const char *extension(const char *name)
 {
 	const char *dot = strrchr(name, '.');
 
-	return dot && dot != name && dot[1] && strlen(dot) <= EXT_MAX ? dot : name + strlen(name);
+	return dot && dot != name && dot[1] && strlen(dot) <= EXT_MAX && !strchr(dot, '~') ? dot : name + strlen(name);
 }
 
 static int decorate(const char *name, const char *id, char **ret)
