@@ -68,13 +68,6 @@ def test_what_the_documents_point_to_is_there():
             assert (folder / target).exists(), f'{document}: {target}'
 
 
-def test_the_map_names_every_file_of_the_sources():
-    text = (TOP / 'src/README.md').read_text()
-    for room in ('http', 'cache', 'fs', 'conf', 'cli'):
-        for path in (TOP / 'src' / room).glob('*.c'):
-            assert re.search(rf'\b{re.escape(path.name)}', text), f'src/{room}/{path.name}'
-
-
 def test_installing_puts_everything_where_it_is_looked_for(tmp_path):
     run('meson', 'install', '-C', BUILD, '--no-rebuild', '--destdir', tmp_path, timeout=300)
     found = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file()}

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """The arrows between the rooms of src/: every #include is read, and one that goes up, sideways or behind a room's back fails.
+So does a file that the map, src/README.md, does not name.
 
 tests/unit/rooms.py [DIR]      DIR holds src/ and mount-helpers/ (default: this checkout)
 
@@ -136,6 +137,9 @@ def main():
             why = wrong(file, word)
             if why:
                 bad.append(f'{file}: includes {word}: {why}')
+    text = (top / 'src/README.md').read_text()
+    bad += [f'{p.relative_to(top)}: src/README.md does not name it' for p in sorted((top / 'src').rglob('*.c'))
+            if p.parent.name not in ('src', 'base') and not re.search(rf'\b{re.escape(p.name)}', text)]
     if not seen:
         bad.append(f'{top}: no includes found')
     for line in bad:
