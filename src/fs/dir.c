@@ -146,6 +146,58 @@ static int install(struct fs *fs, struct node *dir, struct listing *l, uint64_t 
 	return 0;
 }
 
+/* A known child that the new listing leaves out: a copy of it. */
+static bool find_missing(struct fs *fs, struct node *dir, const struct listing *l, struct object *ret)
+{
+	struct map *ids = map_new();
+	struct map_iter it = {0};
+	const char *name;
+	void *value;
+	bool found = false;
+
+	for (size_t i = 0; ids && i < l->objects.n; i++)
+		if (map_set(ids, l->objects.at[i].id, dir) < 0)
+			break;
+	WITH_LOCK(&fs->lock)
+		while (ids && !found && map_next(dir->dir->by_name, &it, &name, &value)) {
+			const struct node *n = value;
+
+			found = n->object_at && n->object.id && !map_get(ids, n->object.id) && object_copy(&n->object, ret) == 0;
+		}
+	map_free(ids);
+	return found;
+}
+
+/* Before something is believed to have vanished it is looked at by its id: a server may show less to somebody whose login has
+ * ended, without a word. That look makes the backend notice; then the listing is made once more. */
+static int confirm(struct fs *fs, struct node *dir, const struct object *o, struct listing *l)
+{
+	struct object missing = {0}, now = {0};
+	struct listing again = {0};
+	int r;
+
+	if (!fs->session->backend->stat || !find_missing(fs, dir, l, &missing))
+		return 0;
+	r = backend_stat(fs->session, &missing, &now);
+	object_done(&missing);
+	object_done(&now);
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0 && r != -EACCES)
+		return r;
+	r = fetch_listing(fs, o, &again);
+	if (r == 0)
+		r = give_names(fs, &again);
+	if (r < 0) {
+		listing_done(&again);
+		return r;
+	}
+	again.fingerprint = TAKE(l->fingerprint);
+	listing_done(l);
+	*l = again;
+	return 0;
+}
+
 static int list_now(struct fs *fs, struct node *dir)
 {
 	struct object o = {0};
@@ -185,6 +237,8 @@ static int list_now(struct fs *fs, struct node *dir)
 	r = fetch_listing(fs, &o, &l);
 	if (r == 0)
 		r = give_names(fs, &l);
+	if (r == 0)
+		r = confirm(fs, dir, &o, &l);
 	if (r == 0)
 		r = install(fs, dir, &l, at);
 	listing_done(&l);
@@ -398,6 +452,19 @@ static int lookup_softly(struct fs *fs, struct node *dir, const char *name, bool
 	return r;
 }
 
+/* As confirm(), of one name. */
+static bool is_alive(struct fs *fs, struct node *n)
+{
+	struct object o = {0}, now = {0};
+	int r = -ENOTSUP;
+
+	if (fs->session->backend->stat && node_object(n, &o) == 0)
+		r = backend_stat(fs->session, &o, &now);
+	object_done(&o);
+	object_done(&now);
+	return r == 0;
+}
+
 int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **ret)
 {
 	struct node *n = NULL;
@@ -433,6 +500,8 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 		struct node *found = NULL;
 
 		r = lookup_softly(fs, dir, name, usable, &found);
+		if (r == -ENOENT && n && is_alive(fs, n))
+			r = lookup_softly(fs, dir, name, usable, &found);
 		if (r == 1) {
 			node_unref(n);
 			*ret = found;

@@ -287,6 +287,17 @@ static bool kinds_agree(const struct node *n, const struct object *o)
 	return n->dir == NULL;
 }
 
+/* Does `o` show, or leave open, another content than the one that is being read from this node? Its size must not grow over the
+ * old bytes: the kernel would fill up with zeros. */
+static bool is_other_version(const struct node *n, const struct object *o)
+{
+	if (!n->opens || n->object.kind != OBJECT_FILE)
+		return false;
+	if (o->kind == OBJECT_UNKNOWN)
+		return !still_known(n, o);
+	return o->kind == OBJECT_FILE && (!same_text(n->object.version, o->version) || n->object.size != o->size);
+}
+
 /* Renew what a living node says. True: there was something new in it. */
 static bool renew_locked(struct node *n, struct object *o, uint64_t at)
 {
@@ -351,8 +362,7 @@ int node_enter_locked(struct fs *fs, struct node *parent, const char *name, stru
 		return -EEXIST;
 	if (old) {
 		bool older = at < old->object_at;       /* what is known is newer: only the place counts */
-		bool new_version = !older && o->kind == OBJECT_FILE && old->object.kind == OBJECT_FILE && old->opens &&
-		                   (!same_text(old->object.version, o->version) || old->object.size != o->size);
+		bool new_version = !older && is_other_version(old, o);
 
 		if (older && at == NODE_LONG_AGO) {
 			object_done(o);

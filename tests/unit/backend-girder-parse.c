@@ -308,7 +308,7 @@ static void test_an_item_is_the_file_that_it_holds(void **state)
 		{"a.dat", "[{\"_id\": \"" ID1 "\", \"name\": \"other\", \"linkUrl\": \"http://x\"}]", ITEMS_AUTO, OBJECT_FILE, "link-file/" ID1},
 		{"a.dat", "[" F(ID2, "b.dat") "," F(ID1, "c.dat") "]", ITEMS_FILE, OBJECT_FILE, NULL},
 		{"a.dat", "[" F(ID1, "b.dat") "," F(ID2, "a.dat") "]", ITEMS_FILE, OBJECT_FILE, "file/" ID2},
-		{"a.dat", "[]", ITEMS_FILE, OBJECT_DIR, NULL},
+		{"a.dat", "[]", ITEMS_FILE, OBJECT_FILE, NULL},
 	};
 
 	for (size_t i = 0; i < COUNT(cases); i++) {
@@ -318,7 +318,7 @@ static void test_an_item_is_the_file_that_it_holds(void **state)
 		if (o.kind != cases[i].kind || (cases[i].content && strcmp(o.content, cases[i].content) != 0))
 			fail_msg("%s in %s: %d %s", cases[i].files, cases[i].item, o.kind, o.content);
 		assert_string_equal(o.name, cases[i].item);
-		if (o.kind == OBJECT_DIR) {
+		if (o.kind == OBJECT_DIR || strcmp(cases[i].files, "[]") == 0) {
 			assert_null(o.content);
 			assert_int_equal(o.size, 0);
 		}

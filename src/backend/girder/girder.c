@@ -200,8 +200,11 @@ static int ask(struct girder *g, struct buf *ret, const char *path)
 			WITH_LOCK(&g->lock)
 				mine = serial == g->login_serial;
 			http_reply_done(&reply);
-			if (mine && login(g) < 0)
+			if (mine && login(g) < 0) {
+				if (strcmp(path, "user/me") != 0 && strcmp(path, "token/current") != 0)
+					(void)girder_login_ended(g, 0); /* or the scope is too small: then it stands */
 				return -EACCES;
+			}
 			r = 0;
 			continue;       /* once: a key whose scope is too small stays a 401 */
 		}
@@ -303,6 +306,9 @@ int girder_login_ended(struct girder *g, unsigned trust_ms)
 	r = login(g);
 	if (r == 0)
 		return 1;
+	if (r == -ENOKEY || r == -EACCES)
+		WITH_LOCK(&g->lock)
+			g->unverified = true;   /* nothing more is asked as somebody else: verify() stands before each request */
 	backend_note_fault(401, NULL, "the login has ended and cannot be renewed", NULL);
 	return r == -ENOKEY ? -EACCES : r;
 }
@@ -671,7 +677,6 @@ static void girder_close(struct session *s)
 	secret_unref(g->token);
 	secret_unref(g->api_key);
 	secret_unref(g->password);
-	map_free(g->counts);
 	free(g->user);
 	free(g->api);
 	free(g->web);

@@ -293,9 +293,10 @@ static void become_file(struct object *io, struct object *file)
 	io->error = TAKE(file->error);
 }
 
-static void become_dir(struct object *io)
+/* Nothing of it can be read. */
+static void become_empty(struct object *io, enum object_kind kind)
 {
-	io->kind = OBJECT_DIR;
+	io->kind = kind;
 	io->size = 0;
 	io->mtime = io->ctime = io->listed;
 	free(io->version);
@@ -335,8 +336,9 @@ int parse_classify(const struct json *files, enum items items, struct object *io
 			chosen = first;
 	}
 	if (!chosen) {
-		become_dir(io);
-		return 0;
+		/* An item without files is no empty file, unless all are to be files. */
+		become_empty(io, items == ITEMS_FILE ? OBJECT_FILE : OBJECT_DIR);
+		return items == ITEMS_FILE ? str_dup("empty", &io->version) : 0;
 	}
 	r = parse_file(chosen, io->rights, &file);
 	if (r < 0)

@@ -9,7 +9,6 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/list.h"
-#include "base/map.h"
 #include "base/str.h"
 
 enum items { ITEMS_AUTO, ITEMS_DIR, ITEMS_FILE, ITEMS_ASSUME_SINGLE };
@@ -29,7 +28,6 @@ struct girder {
 	time_t renew_at;                /* 0: when it fails */
 	bool renewing;
 	uint64_t login_seen;            /* monotonic ms at which the server knew us */
-	struct map *counts;             /* how long listings were, bounded: a shorter one may mean that the login has ended */
 	unsigned login_serial;          /* goes up with each login, so that ten failed calls make one */
 	pthread_mutex_t whole_lock;     /* whole.c's: guards its contents; taken alone */
 	pthread_cond_t whole_moved;

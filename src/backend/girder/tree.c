@@ -8,8 +8,7 @@
 #include "base/log.h"
 
 #define PAGE_LARGE 20000        /* entries asked for at once: one request for nearly every folder */
-#define COUNTS_MAX 20000        /* directories of which the number of entries is remembered */
-#define LOGIN_TRUST_MS 2000     /* a login that was seen to stand so lately is not looked at again */
+#define LOGIN_TRUST_MS 1000     /* a login that was seen to stand so lately is not looked at again */
 #define LOGIN_TRUST_LOOKUP_MS 60000     /* names that are not there are looked up all the time */
 #define PAGE_SMALL 500          /* when their metadata makes such a page too long */
 
@@ -32,12 +31,6 @@ static int push(struct page *io, struct object *o)
 	if (r < 0)
 		object_done(o);
 	return r;
-}
-
-static void clear(struct page *io)
-{
-	while (io->objects.n)
-		object_done(&io->objects.at[--io->objects.n]);
 }
 
 enum what { FOLDERS, ITEMS, FILES };
@@ -90,34 +83,6 @@ static const char *type_of(const char *id, char ret[16])
 	return ret;
 }
 
-/* Is this listing shorter than the last one of the same? */
-static bool shrank(struct girder *g, char phase, const char *id, uint64_t n)
-{
-	char key[64];
-	uint64_t before;
-
-	snprintf(key, sizeof(key), "%c%s", phase, id);
-	WITH_LOCK(&g->lock) {
-		if (!g->counts)
-			g->counts = map_new();
-		before = (uintptr_t)map_get(g->counts, key);
-	}
-	return before && n + 1 < before;
-}
-
-static void remember(struct girder *g, char phase, const char *id, uint64_t n)
-{
-	char key[64];
-
-	snprintf(key, sizeof(key), "%c%s", phase, id);
-	WITH_LOCK(&g->lock) {
-		if (g->counts && map_count(g->counts) >= COUNTS_MAX)
-			map_clear(g->counts);
-		if (g->counts)
-			(void)map_set(g->counts, key, (void *)(uintptr_t)(n + 1));      /* only a hint */
-	}
-}
-
 int girder_list(struct session *s, const struct object *dir, struct page *io)
 {
 	struct girder *g = girder_of(s);
@@ -164,20 +129,6 @@ again:
 		r = take_array(g, what, &text, dir->rights, io, &n);
 	if (r < 0)
 		return r;
-	if (n < limit && shrank(g, phase, dir->id, offset + n)) {
-		r = girder_login_ended(g, LOGIN_TRUST_MS);
-		if (r < 0)
-			return r;
-		if (r == 1 && offset)
-			return -EAGAIN; /* the pages before were those of nobody too */
-		if (r == 1) {
-			clear(io);
-			remember(g, phase, dir->id, 0);
-			goto again;
-		}
-	}
-	if (n < limit)
-		remember(g, phase, dir->id, offset + n);
 	free(io->cursor);
 	io->cursor = NULL;
 	if (n >= limit)

@@ -453,6 +453,8 @@ static int stream_zip(struct download *d, const char *item, const int *cancelled
 		}
 		if (r == 1)
 			r = piece.len ? zip_feed(z, piece.data, piece.len) : 0;
+		if (r == -ENOENT)
+			r = -EIO;       /* its document is there: that is no reason to call it gone */
 		if (r == 0 && abandoned(d, cancelled))
 			r = -EINTR;
 		if (r == 0 && d->whole->fd < 0 && d->at >= d->range.first + d->range.count)
