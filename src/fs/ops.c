@@ -814,6 +814,7 @@ int fs_new(const struct fs_config *config, struct session *session, struct http 
 	    str_dup(config->config_json, (char **)&c->config_json) < 0 ||
 	    pool_new("scifs-caller", c->callers, CALLERS_QUEUE, &fs->callers) < 0 ||
 	    pool_new("scifs-asker", c->callers, CALLERS_QUEUE, &fs->askers) < 0 ||
+	    pool_new("scifs-filler", c->callers, CALLERS_QUEUE, &fs->fillers) < 0 ||
 	    pool_new("scifs-notify", 1, NOTIFY_QUEUE, &fs->notifier) < 0 ||
 	    pool_new("scifs-hash", 1, 4096, &fs->hasher) < 0 || documents_init(fs) < 0 || events_init(fs) < 0) {
 		fs_free(fs);
@@ -1018,6 +1019,7 @@ void fs_free(struct fs *fs)
 	/* They hand work to each other: all of them stop before any is freed. */
 	pool_stop(fs->callers);
 	pool_stop(fs->askers);
+	pool_stop(fs->fillers);
 	pool_stop(fs->hasher);
 	if (fs->root) {
 		file_release_all(fs);
@@ -1026,6 +1028,7 @@ void fs_free(struct fs *fs)
 	fs->mounted = false;
 	pool_free(fs->callers);
 	pool_free(fs->askers);
+	pool_free(fs->fillers);
 	pool_free(fs->hasher);
 	pool_free(fs->notifier);
 	events_done(fs);

@@ -155,7 +155,8 @@ struct fs {
 	uint64_t generation;            /* (L) */
 	unsigned attr_ttl_ms, list_ttl_ms;
 	struct thread_pool *callers;    /* parked requests: what waits there for news waits briefly when something is known */
-	struct thread_pool *askers;     /* questions to the server that nobody's thread waits for: refreshes, listings, fills */
+	struct thread_pool *askers;     /* questions to the server that nobody's thread waits for: refreshes, listings */
+	struct thread_pool *fillers;    /* contents that a backend brings itself, or waits for: long, and no question behind them */
 	struct thread_pool *notifier;   /* one thread: the only sender of kernel notifications */
 	struct thread_pool *hasher;     /* one thread: whole-read verification */
 	struct documents *documents;

@@ -243,7 +243,7 @@ static void fetch_go(struct fetch *x)
 		if (x->plan.kind == PLAN_REQUEST)
 			r = fetch_submit(x);
 		else
-			r = pool_add(x->fs->askers, fill_run, x);
+			r = pool_add(x->fs->fillers, fill_run, x);
 	}
 	if (r < 0)
 		fetch_done(x, r == -EAGAIN ? -ECANCELED : r);   /* a queue is full */

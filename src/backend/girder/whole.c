@@ -1,7 +1,7 @@
 /* whole.c - contents that the server sends only whole: fetched once, kept in a file without a name, read from there.
  *
  * A file whose name the server cannot put into a header comes by resource/download alone: a zip of its item. Whoever asks first
- * downloads it, in one stream, and hands on what he asked for as it comes; others meanwhile wait for the bytes they want. The
+ * downloads it, in one stream; others meanwhile wait for the bytes they want. A large one is handed on as it comes. The
  * engine thread only copies into a bounded buffer (and pauses the stream when it is full), this thread writes the file.
  *
  * states of a kept content: RUNNING (somebody downloads it; `have` bytes can be read) -> DONE | FAILED (out of the list, freed
@@ -24,6 +24,7 @@
 #define KEPT_MAX 8                      /* contents kept */
 #define KEPT_IDLE_MS (10 * 60 * 1000)
 #define DISK_LEFT (256ull << 20)        /* what a kept content leaves free on its disk */
+#define CHECKED_FIRST (64ull << 20)     /* contents so small are held against their checksum before a byte of them is given */
 #define STREAM_MAX (2u << 20)           /* bytes between the engine and the file */
 #define PIECE (256u << 10)
 #define LOOK_MS 500                     /* how often who waits looks whether he was cancelled */
@@ -307,6 +308,7 @@ struct download {
 	struct whole *whole;
 	VEC(struct entry) entries;      /* the item's files: the zip tells no sizes in front */
 	uint64_t at;                    /* bytes of the content that came */
+	bool at_once;                   /* hand them on before the checksum, which comes last, has shown them to be right */
 	struct range range;
 	content_sink sink;
 	void *arg;
@@ -355,21 +357,26 @@ static int hand_on(struct download *d, uint64_t at, const char *p, size_t n)
 	return from < to ? d->sink(d->arg, p + (from - at), (size_t)(to - from)) : 0;
 }
 
+/* So many bytes can be read by everybody. */
+static void show(struct download *d, uint64_t have)
+{
+	WITH_LOCK(&d->g->whole_lock) {
+		d->whole->have = have;
+		pthread_cond_broadcast(&d->g->whole_moved);
+	}
+}
+
 static int give(void *arg, const void *data, size_t n)
 {
 	struct download *d = arg;
 	int r = 0;
 
-	if (d->whole->fd >= 0) {
+	if (d->whole->fd >= 0)
 		r = file_pwrite_all(d->whole->fd, data, n, (off_t)d->at);
-		if (r < 0)
-			return r;
-		WITH_LOCK(&d->g->whole_lock) {
-			d->whole->have = d->at + n;
-			pthread_cond_broadcast(&d->g->whole_moved);
-		}
+	if (r == 0 && d->at_once) {
+		show(d, d->at + n);
+		r = hand_on(d, d->at, data, n);
 	}
-	r = hand_on(d, d->at, data, n);
 	d->at += n;
 	return r;
 }
@@ -467,29 +474,6 @@ static int stream_zip(struct download *d, const char *item, const int *cancelled
 	return r < 0 ? r : 0;
 }
 
-static int download(struct girder *g, struct whole *w, const struct object *o, struct range range, content_sink sink, void *arg,
-                    const int *cancelled)
-{
-	struct download d = {.g = g, .whole = w, .range = range, .sink = sink, .arg = arg};
-	_cleanup_free_ char *item = strndup(o->content + strlen("zip-item/"), strcspn(o->content + strlen("zip-item/"), "/"));
-	int r = item ? list_files(&d, item, girder_file(o->content), o->version) : -ENOMEM;
-
-	if (r == 0)
-		r = stream_zip(&d, item, cancelled);
-	entries_done(&d);
-	WITH_LOCK(&g->whole_lock) {
-		w->err = r;
-		w->state = r < 0 || w->fd < 0 ? FAILED : DONE;
-		if (w->state == FAILED)
-			list_remove(&w->link);
-		pthread_cond_broadcast(&g->whole_moved);
-		leave_locked(w);
-	}
-	return r;
-}
-
-/* ---- reading ---- */
-
 /* Wait until bytes from `at` on are there. How many; 0: the download was given up; -EINTR, or what it failed with. */
 static int64_t wait_for(struct girder *g, struct whole *w, uint64_t at, const int *cancelled)
 {
@@ -533,6 +517,36 @@ static int read_kept(struct girder *g, struct whole *w, struct range range, uint
 	}
 	return r < 0 ? r : 1;
 }
+
+static int download(struct girder *g, struct whole *w, const struct object *o, struct range range, content_sink sink, void *arg,
+                    const int *cancelled)
+{
+	struct download d = {.g = g, .whole = w, .range = range, .sink = sink, .arg = arg};
+	_cleanup_free_ char *item = strndup(o->content + strlen("zip-item/"), strcspn(o->content + strlen("zip-item/"), "/"));
+	uint64_t at = range.first;
+	int r = item ? list_files(&d, item, girder_file(o->content), o->version) : -ENOMEM;
+
+	d.at_once = w->fd < 0 || o->size > CHECKED_FIRST;
+	if (r == 0)
+		r = stream_zip(&d, item, cancelled);
+	entries_done(&d);
+	WITH_LOCK(&g->whole_lock) {
+		w->err = r;
+		w->state = r < 0 || w->fd < 0 ? FAILED : DONE;
+		if (w->state == FAILED)
+			list_remove(&w->link);
+		else
+			w->have = d.at;
+		pthread_cond_broadcast(&g->whole_moved);
+	}
+	if (r == 0 && !d.at_once)
+		r = read_kept(g, w, range, &at, sink, arg, cancelled);
+	WITH_LOCK(&g->whole_lock)
+		leave_locked(w);
+	return r < 0 ? r : 0;
+}
+
+/* ---- for content.c ---- */
 
 int girder_fill_whole(struct session *s, const struct object *o, struct range range, content_sink sink, void *arg,
                       const int *cancelled)
