@@ -95,7 +95,7 @@ int cache_fill(struct cache_fetch *x, const void *data, size_t n);
 void cache_fetched(struct cache_fetch *x, int err);
 /* Does anybody wait for a sub-block of this run that has not come? (A reader that left lets its request be cancelled.) */
 bool cache_wanted(struct cache_fetch *x);
-/* Bytes of the file that are here (memory or disk), for user.scifs.cached. */
+/* Bytes of the file that are here (memory or disk), for user.scifs.cached. Waits until it is known what the disk has. */
 uint64_t cache_have(struct cache_file *f);
 
 struct cache_stats {

@@ -53,6 +53,7 @@ struct cache_file {
 struct cache {
 	struct cache_config config;
 	pthread_mutex_t lock;           /* guards everything here and below, and in files and blocks */
+	pthread_cond_t looked;          /* with lock: what the disk has of some file is known now */
 	struct map *files;              /* key -> struct cache_file * */
 	struct list lru, owed;
 	char *spare[SPARE_MAX];         /* memory of full blocks that left, for new ones that are to be full: no page is touched anew */

@@ -216,6 +216,7 @@ int cache_new(const struct cache_config *config, struct cache **ret)
 		return -ENOMEM;
 	}
 	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->looked, NULL);
 	list_init(&c->lru);
 	list_init(&c->owed);
 	if (config->dir && config->disk) {
@@ -267,6 +268,7 @@ void cache_free(struct cache *c)
 	map_free(c->files);
 	disk_free(c->disk);
 	documents_free(c->documents);
+	pthread_cond_destroy(&c->looked);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
@@ -706,6 +708,7 @@ void table_looked(struct cache_file *f, uint32_t *on_disk)
 		}
 		f->on_disk = on_disk;
 		f->disk = on_disk ? DISK_READY : DISK_NONE;
+		pthread_cond_broadcast(&c->looked);
 		/* Who waits goes on: from disk, or by a fetch of its own. */
 		for (struct list *l = f->waiters.next, *next; l != &f->waiters; l = next) {
 			struct cache_waiter *w = waiter_of(l);
@@ -901,6 +904,8 @@ uint64_t cache_have(struct cache_file *f)
 		uint64_t key;
 		void *value;
 
+		while (f->disk == DISK_LOOKING)
+			pthread_cond_wait(&f->cache->looked, &f->cache->lock);
 		while (map64_next(f->blocks, &it, &key, &value))
 			have += sub_bytes(((struct block *)value)->present & ~(f->on_disk ? f->on_disk[((struct block *)value)->index] : 0));
 		for (uint64_t i = 0; f->on_disk && i * CACHE_BLOCK < f->size; i++)      /* at most FILE_MAX long */

@@ -169,3 +169,12 @@ def test_events_can_be_followed(girder5, mount):
     finally:
         tail.terminate()
         tail.wait()
+
+
+def test_what_is_cached_is_told_after_a_remount_too(girder5, home):
+    with Mount(girder5.source, env=girder5.env, home=home) as m:
+        assert attribute(m / girder5.odd, 'user.scifs.cached') == '0'
+        (m / girder5.odd).read_bytes()
+        assert attribute(m / girder5.odd, 'user.scifs.cached') == '100003'
+    with Mount(girder5.source, env=girder5.env, home=home) as m:
+        assert attribute(m / girder5.odd, 'user.scifs.cached') == '100003'
