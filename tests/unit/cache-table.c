@@ -1,4 +1,7 @@
 /* Blocks in memory: one fetch for one byte whoever waits, waiters told once, pins, the budget. */
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "cache-reader.h"
 
 #define KIB 1024ull
@@ -391,6 +394,62 @@ static void a_sub_block_costs_its_own_memory_and_not_its_blocks(void **state)
 	cache_free(c);
 }
 
+/* Pages of the block around a hit that cost memory. */
+static size_t resident_around(const struct cache_hit *hit, uint64_t at)
+{
+	unsigned char pages[CACHE_BLOCK / 4096];
+	size_t n = 0;
+
+	assert_int_equal(sysconf(_SC_PAGESIZE), 4096);
+	assert_int_equal(mincore((char *)hit->parts[0].iov_base - at % CACHE_BLOCK, CACHE_BLOCK, pages), 0);
+	for (size_t i = 0; i < sizeof(pages); i++)
+		n += pages[i] & 1;
+	return n;
+}
+
+static void a_small_read_after_a_long_one_takes_its_own_memory_only(void **state)
+{
+	struct cache *c = cache_in(NULL, 4 * MIB, 0);
+	struct cache_file *f = file_in(c, "long", 16 * MIB), *g = file_in(c, "small", 4 * MIB);
+	struct cache_hit hit;
+	uint64_t fetched = 0;
+
+	for (uint64_t at = 0; at < 16 * MIB; at += MIB)
+		assert_int_equal(read_through(f, 1, at, MIB, &fetched), -1);
+	assert_true(stats_of(c).evicted_memory >= 12);
+	assert_int_equal(read_through(g, 2, MIB + 5000, 100, &fetched), -1);
+	assert_int_equal(cache_ask(g, MIB + 5000, 100, NULL, &hit), CACHE_HIT);
+	assert_int_equal(resident_around(&hit, MIB + 5000), SUB / 4096);
+	cache_put(g, &hit);
+	cache_close(f);
+	cache_close(g);
+	cache_free(c);
+}
+
+static void a_block_that_gets_no_room_to_be_whole_keeps_no_memory_for_it(void **state)
+{
+	struct cache *c = cache_in(NULL, 2 * MIB + 512 * KIB, 0);
+	struct cache_file *half = file_in(c, "half", MIB), *f = file_in(c, "old", 2 * MIB), *g = file_in(c, "new", 8 * MIB);
+	struct cache_fetch *x;
+	struct cache_hit hit;
+	uint64_t first, count;
+
+	/* In the order in which they leave: the third block of the new one comes when the memory of a full one was left. */
+	assert_int_equal(fetch(half, 1, 0, 512 * KIB), 512 * KIB);
+	assert_int_equal(fetch(f, 2, 0, 2 * MIB), 2 * MIB);
+	assert_int_equal(cache_claim(g, 0, 8 * MIB, false, &x, &first, &count), 1);
+	assert_int_equal(count, 2 * MIB + 512 * KIB);
+	bring(x, 3, first, count, MIB);
+	assert_int_equal(cache_ask(g, 2 * MIB, SUB, NULL, &hit), CACHE_HIT);
+	assert_int_equal(hit_differs(&hit, 3, 2 * MIB, SUB), -1);
+	assert_int_equal(resident_around(&hit, 2 * MIB), 512 * KIB / 4096);
+	cache_put(g, &hit);
+	cache_close(half);
+	cache_close(f);
+	cache_close(g);
+	cache_free(c);
+}
+
 static void what_was_closed_is_found_again_while_memory_has_room(void **state)
 {
 	struct cache *c = cache_in(NULL, 8 * MIB, 0);
@@ -646,6 +705,8 @@ int main(void)
 		cmocka_unit_test(what_is_read_ahead_stays_in_the_budget_while_all_is_pinned),
 		cmocka_unit_test(only_what_somebody_waits_for_goes_beyond_the_budget),
 		cmocka_unit_test(a_sub_block_costs_its_own_memory_and_not_its_blocks),
+		cmocka_unit_test(a_small_read_after_a_long_one_takes_its_own_memory_only),
+		cmocka_unit_test(a_block_that_gets_no_room_to_be_whole_keeps_no_memory_for_it),
 		cmocka_unit_test(what_was_closed_is_found_again_while_memory_has_room),
 		cmocka_unit_test(the_same_key_with_another_size_is_another_content),
 		cmocka_unit_test(what_is_forgotten_is_fetched_again),
