@@ -27,6 +27,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
+	(void)umount2(*state, MNT_DETACH);      /* of a test that failed */
 	test_dir_done(*state);
 	return log_open(NULL);
 }
