@@ -218,11 +218,11 @@ int name_assign(enum fs_names mode, const struct object *o, size_t n, char **ret
 		r = name_twin(ret[i], o[i].id, &twin);
 		if (r < 0)
 			break;
-		/* A thing may bear the very name of another one's twin: decorate until it is free. */
-		for (int turn = 0; turn < 4 && map_get(first, twin); turn++) {
+		/* A thing may bear the very name of another one's twin, and ids may end alike: decorate until it is free. */
+		for (size_t turn = 0; map_get(first, twin); turn += turn < 4 ? 1 : i + 1) {
 			char *more;
 
-			r = str_fmt(&more, "%.*s~%d", (int)str_utf8_cut(twin, FS_NAME_MAX - 2), twin, turn + 2);
+			r = str_fmt(&more, "%.*s~%zu", (int)str_utf8_cut(twin, FS_NAME_MAX - 21), twin, turn + 2);
 			if (r < 0)
 				break;
 			free(twin);
