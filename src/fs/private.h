@@ -221,6 +221,11 @@ int dir_walk(struct fs *fs, const char *path, struct node **ret);
 /* Drop what is believed of this directory (and of its children's attributes): the next look asks the server. Tells the kernel. */
 void dir_drop(struct fs *fs, struct node *dir);
 
+/* ---- ops.c, house.c ---- */
+extern const struct fuse_lowlevel_ops fs_ops;
+void house_start(struct fs *fs);
+void house_stop(struct fs *fs);         /* joins it; what it asks of the server should have ended (http_stop) */
+
 /* ---- ask.c: questions that nobody's thread waits for to the end ---- */
 /* How much longer something known waits for news that were asked for at `since`; what is known answers then. Once a wait was
  * in vain the next ones are short, until the server answers anything. */
@@ -267,7 +272,7 @@ bool name_may_be_twin(const char *display);
  * id; independent of the order of objects. */
 int name_assign(enum fs_names mode, const struct object *objects, size_t n, char **ret);
 
-/* ---- ops.c: parked requests ---- */
+/* ---- op.c: parked requests ---- */
 /* A FUSE request that is answered later. An interrupt answers EINTR at once and sets `cancelled`; whoever finishes the
  * work afterwards finds it answered. */
 struct op {
@@ -297,6 +302,7 @@ void op_free(struct op *op);
 void op_reply_err(struct op *op, int err);              /* err: -errno or 0; frees op */
 void op_reply_entry(struct op *op, struct node *n);     /* consumes a reference of n; frees op */
 void op_reply_attr(struct op *op, struct node *n);      /* frees op */
+void op_reply_attr_now(struct fs *fs, fuse_req_t req, struct node *n);  /* of a request that was not parked */
 void op_reply_buf(struct op *op, const void *p, size_t n);      /* frees op */
 void op_reply_xattr(struct op *op, const void *p, size_t n);    /* size 0 asks: replies length or ERANGE; frees op */
 void fs_entry_locked(struct fs *fs, struct node *n, struct fuse_entry_param *ret);
