@@ -274,7 +274,7 @@ static void check_run(void *arg)
 static void fetch_start(struct handle *h, struct fs *fs, struct cache_fetch *claim, uint64_t first, uint64_t count, bool demand)
 {
 	struct fetch *x = calloc(1, sizeof(*x));
-	bool check = false;
+	bool check = false, replaced;
 
 	if (!x) {
 		cache_fetched(claim, -ENOMEM);
@@ -287,10 +287,13 @@ static void fetch_start(struct handle *h, struct fs *fs, struct cache_fetch *cla
 	x->first = first;
 	x->count = x->left = count;
 	x->demand = demand;
+	/* Something newer is known under its name: its own bytes may be gone, however fresh the last check was. */
+	WITH_LOCK(&fs->lock)
+		replaced = h->node->replaced;
 	WITH_LOCK(&h->lock) {
 		list_append(&h->fetches, &x->link);
 		h->fetching++;
-		check = fs->session->backend->stat && fs_now_age(h->checked_at) > fs->attr_ttl_ms && fs->http;
+		check = fs->session->backend->stat && fs->http && (replaced || fs_now_age(h->checked_at) > fs->attr_ttl_ms);
 	}
 	if (!check)
 		fetch_go(x);

@@ -103,6 +103,17 @@ def test_a_moved_file_is_there_and_no_longer_here(girder, mount, place):
     assert (m / place.path / 'there/moved.txt').read_bytes() == b'moved\n'
 
 
+def test_an_item_that_gets_a_second_file_becomes_a_directory(girder, mount, place):
+    file = place.put('one.txt', b'one\n')
+    m = mount(girder, *SOON)
+    with open(m / place.path / 'one.txt', 'rb') as f:
+        place.server.upload(file['itemId'], 'two.txt', b'two\n', 'item')
+        wait_for(lambda: (m / place.path / 'one.txt').is_dir(), 'it is a directory')
+        assert f.read() == b'one\n'         # the handle reads on
+    assert sorted(os.listdir(m / place.path / 'one.txt')) == ['one.txt', 'two.txt']
+    assert (m / place.path / 'one.txt/two.txt').read_bytes() == b'two\n'
+
+
 # ---- contents ----
 
 @pytest.mark.parametrize('new', [b'much longer than it was before\n', b'fresh\n', b''])
@@ -124,6 +135,34 @@ def test_stat_tells_size_and_time_of_replaced_content(girder, mount, place):
     place.replace(file, b'longer than before\n')
     wait_for(lambda: os.stat(m / place.path / 'x.txt').st_size == 19, 'the new size is told')
     assert os.stat(m / place.path / 'x.txt').st_mtime_ns > before.st_mtime_ns
+
+
+def opened_at(path):
+    """The time of the version that an open gives now; nothing is read."""
+    with open(path, 'rb') as f:
+        return os.fstat(f.fileno()).st_mtime_ns
+
+
+def test_an_open_file_gives_old_bytes_or_estale_and_never_a_mixture(girder, mount, place):
+    size = 48 << 20
+    file = place.put('big.dat', b'A' * size)
+    m = mount(girder, *SOON, 'cache=none')
+    fd = os.open(m / place.path / 'big.dat', os.O_RDONLY | os.O_DIRECT)
+    seen = set()
+    try:
+        assert set(os.pread(fd, 65536, 0)) == {65}
+        before = os.fstat(fd).st_mtime_ns
+        place.replace(file, b'B' * size)
+        wait_for(lambda: opened_at(m / place.path / 'big.dat') != before, 'the change is seen')
+        for offset in range(0, size, 1 << 20):
+            try:
+                seen |= set(os.pread(fd, 1 << 20, offset))
+            except OSError as e:
+                assert e.errno == errno.ESTALE
+    finally:
+        os.close(fd)
+    assert seen <= {65}
+    assert (m / place.path / 'big.dat').read_bytes() == b'B' * size
 
 
 def test_bytes_of_two_versions_are_never_mixed_in_one_pass(mount):
