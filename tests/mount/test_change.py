@@ -3,9 +3,10 @@ import errno
 import io
 import json
 import os
+import subprocess
 
 import pytest
-from harness import wait_for
+from harness import run, wait_for
 
 SOON = ('ttl=500ms', 'list_ttl=500ms', 'negative_ttl=500ms')
 
@@ -228,3 +229,31 @@ def lists(path):
         return os.listdir(path)
     except OSError:
         return None
+
+
+# ---- the login ----
+
+FORGET = '''
+import sys, pymongo
+pymongo.MongoClient(sys.argv[1]).get_default_database().token.delete_many({})
+'''
+
+
+def test_a_lost_login_is_renewed_before_anything_is_believed_gone(girder, mount, place):
+    """Trap: an unknown token is no error on public routes: the caller is nobody, and listings get shorter."""
+    place.server.rest('PUT', f'folder/{place.folder}/access', {'access': {'users': [], 'groups': []}, 'public': 'false'})
+    place.put('hidden.txt', b'for the owner only\n')
+    m = mount(girder, *SOON)
+    assert os.listdir(m / place.path) == ['hidden.txt']
+    subprocess.run([place.server.python, '-c', FORGET, place.server.database_url], check=True, timeout=120)
+    try:
+        # Beyond every TTL, and what was never looked at before.
+        for _ in range(3):
+            run(*('sleep', '0.7'))
+            assert os.path.basename(place.path) in os.listdir(m / 'collection/Sample')
+            assert os.listdir(m / place.path) == ['hidden.txt']
+        assert (m / place.path / 'hidden.txt').read_bytes() == b'for the owner only\n'
+        assert (m / 'collection/Closed/Inside/closed.txt').read_bytes() == b'closed\n'
+    finally:
+        place.server.admin_token = place.server.login()
+        place.client.authenticate(apiKey=place.server.api_key)
