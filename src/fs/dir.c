@@ -14,6 +14,7 @@
 
 #define COLD_LOOKUPS 1          /* single lookups before a listing */
 #define COLD_LOOKUPS_LARGE 64   /* in a directory that is known to be large */
+#define COLD_LOOKUPS_ASKED 2    /* in a large one of which the server says cheaply whether it has changed */
 #define LARGE 5000
 #define FINGERPRINT_FROM 500    /* entries from which asking "has it changed" is cheaper than listing again */
 #define ABSENT_MAX 1000
@@ -465,6 +466,11 @@ static bool is_alive(struct fs *fs, struct node *n)
 	return r == 0;
 }
 
+static unsigned large_lookups(const struct fs *fs)
+{
+	return fs->session->backend->changed ? COLD_LOOKUPS_ASKED : COLD_LOOKUPS_LARGE;
+}
+
 int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **ret)
 {
 	struct node *n = NULL;
@@ -493,7 +499,7 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 		absent_at = (uint64_t)(uintptr_t)map_get(d->absent, name);
 		if (!n && absent_at && fs_now_age(absent_at) <= fs->config.negative_ttl_ms)
 			return -ENOENT;
-		one = !d->listing && (d->listed && d->order.n > LARGE ? d->cold_lookups < COLD_LOOKUPS_LARGE
+		one = !d->listing && (d->listed && d->order.n > LARGE ? d->cold_lookups < large_lookups(fs)
 		                                                      : !d->listed && d->cold_lookups < COLD_LOOKUPS);
 	}
 	if (one) {
@@ -567,7 +573,7 @@ void dir_drop(struct fs *fs, struct node *dir)
 	WITH_LOCK(&fs->lock) {
 		struct dir *d = dir->dir;
 
-		dir->object_at = NODE_LONG_AGO;
+		dir->object_at = dir->version_at = NODE_LONG_AGO;
 		dir->kind_at = 0;
 		node_notify_inode(fs, dir, false);
 		if (!d || dir->control)
@@ -580,7 +586,7 @@ void dir_drop(struct fs *fs, struct node *dir)
 		for (size_t i = 0; i < d->order.n; i++) {
 			struct node *n = d->order.at[i];
 
-			n->object_at = NODE_LONG_AGO;
+			n->object_at = n->version_at = NODE_LONG_AGO;
 			n->kind_at = 0;
 			if (n->nlookup)
 				node_notify_entry(fs, dir, n->name);

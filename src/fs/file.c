@@ -132,9 +132,6 @@ int file_handle(struct fs *fs, struct node *n, struct handle **ret)
 			handle_unref(h);
 		return r;
 	}
-	/* What could not be asked for when it was opened is asked for before the first byte is fetched. */
-	WITH_LOCK(&fs->lock)
-		h->checked_at = n->stale ? 0 : clock_mono_ms();
 	*ret = h;
 	return 0;
 }
@@ -198,7 +195,7 @@ void file_open(struct op *op)
 	}
 	WITH_LOCK(&fs->lock)
 		fresh = n->replaced || (n->object.kind == OBJECT_FILE && n->object.version &&
-		                        (fs_now_age(n->object_at) <= fs->attr_ttl_ms || (n->stale && fs_is_quiet(fs))));
+		                        (fs_now_age(n->version_at) <= fs->attr_ttl_ms || (n->stale && fs_is_quiet(fs))));
 	if (fresh)
 		open_now(op);
 	else

@@ -33,7 +33,6 @@ struct fs_config {
 	unsigned list_ttl_ms;           /* [policy's] */
 	unsigned negative_ttl_ms;       /* [5000] a name that was not there */
 	unsigned soft_wait_ms;          /* [1000] how long a known thing waits to be looked at again before what is kept answers */
-	unsigned read_wait_ms;          /* [60000] the last error of a read comes after so long at most */
 	unsigned callers;               /* [32] threads for blocking backend calls */
 	uint64_t memory;                /* bytes of block memory, for the share of one reader */
 };

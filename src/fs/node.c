@@ -317,6 +317,10 @@ static bool renew_locked(struct node *n, struct object *o, uint64_t at)
 	n->object = *o;
 	memset(o, 0, sizeof(*o));
 	n->object_at = at;
+	if (n->object.version)
+		n->version_at = at;
+	if (content_moved)
+		n->part_at = 0;
 	n->stale = false;
 	if (content_moved && n->object.kind != OBJECT_DIR) {
 		n->pages_clean = false;
@@ -416,6 +420,8 @@ int node_enter_locked(struct fs *fs, struct node *parent, const char *name, stru
 	n->object = *o;
 	memset(o, 0, sizeof(*o));
 	n->object_at = at;
+	if (n->object.version)
+		n->version_at = at;
 	*ret = n;
 	return 0;
 }
@@ -583,6 +589,8 @@ static void refreshed(struct fs *fs, struct node *n, int r, struct object *o)
 		} else {
 			news = renew_locked(n, o, clock_mono_ms());
 			n->kind_at = n->object_at;
+			if (n->version_at)
+				n->version_at = n->refreshing_since;    /* what came after the question is not answered by it */
 		}
 		if (news)
 			keep_changed_locked(n->parent);
@@ -662,7 +670,8 @@ static int refresh(struct fs *fs, struct node *n, unsigned max_age_ms, bool vers
 	if (n->control || !fs->session->backend->stat)
 		return 0;
 	pthread_mutex_lock(&fs->lock);
-	if (is_known(n, version) && fs_now_age(n->object_at) <= max_age_ms) {
+	if (is_known(n, version) &&
+	    fs_now_age(version && n->object.kind == OBJECT_FILE ? n->version_at : n->object_at) <= max_age_ms) {
 		pthread_mutex_unlock(&fs->lock);
 		return 0;
 	}

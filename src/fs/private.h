@@ -100,6 +100,9 @@ struct node {
 	char *name;                     /* (L) display name in parent */
 	struct object object;           /* (L) copy it out (node_object) before calling a backend */
 	uint64_t object_at;             /* (L) monotonic ms at which `object` was true; 0: not any more */
+	uint64_t version_at;            /* (L) when the server was last heard to say object.version: many a listing does not */
+	uint64_t part_at;               /* (L) pin.c: when a part of this version was last asked for; 0: never */
+	bool lost;                      /* (L) pin.c: this version is gone, and what was read of it may be of two */
 	uint64_t kind_at;               /* (L) when stat() told the kind that a listing leaves open */
 	uint64_t listed_size;           /* (L) what that listing said of the size */
 	bool stale;                     /* (L) the server could not be asked when it should have been */
@@ -126,7 +129,6 @@ struct handle {
 	struct list fetches;            /* read.c's: downloads on behalf of this handle */
 	unsigned fetching;
 	bool closed;                    /* released: nobody reads any more */
-	uint64_t checked_at;            /* when the version was last seen to stand */
 	struct cache_cursors cursors;
 	struct verify *verify;          /* or NULL */
 	struct buf text;                /* content of a control, read with direct_io */
@@ -368,6 +370,20 @@ void read_start(struct op *op);         /* a FUSE read: never blocks; answers op
 uint64_t read_share(struct fs *fs);     /* bytes that may be fetched ahead for one reader now */
 void read_whole(struct handle *h, struct fs *fs);       /* fetch what is missing of it, behind all readers; never blocks */
 void read_release(struct handle *h);    /* nobody reads any more: downloads that nobody else waits for end */
+
+/* ---- pin.c: the version that a handle pinned ---- */
+bool pin_can_check(const struct fs *fs);
+/* Must it be looked at before more is fetched? */
+bool pin_is_old(struct fs *fs, struct handle *h);
+/* A part of the content, not the whole, is being asked for. */
+void pin_part_fetched(struct fs *fs, struct handle *h);
+/* Did a part come after the last look? Then pin_check() before the end is given out. */
+bool pin_in_doubt(struct fs *fs, struct handle *h);
+/* Is it known that what was read may be of two versions? Every read is ESTALE then. */
+bool pin_is_lost(struct fs *fs, struct handle *h);
+/* Ask the server. 0 it stands; -ESTALE, -ENOENT it does not: the handle is lost, its content forgotten; others: it could not be
+ * asked. Blocks: on an asker. */
+int pin_check(struct fs *fs, struct handle *h);
 
 /* ---- siblings.c: small files ahead of who reads them in turn ---- */
 void siblings_opened(struct fs *fs, struct node *n);    /* never blocks */

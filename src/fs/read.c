@@ -91,6 +91,20 @@ static void verified(void *arg, int verdict)
 	reply_hit(r, verdict);
 }
 
+/* On an asker: the end of a content that came in parts is given out when they are known to be of one version. */
+static void end_run(void *arg)
+{
+	struct read_op *r = arg;
+	int err = pin_check(r->op->fs, r->op->handle);
+
+	/* A server that cannot be asked now takes nothing back of what it gave. */
+	if (err < 0 && fs_error_is_unreachable(err))
+		err = 0;
+	if (err < 0)
+		drop_pages(r->op->fs, r->op->handle->node);
+	reply_hit(r, err < 0 ? reader_errno(err) : 0);
+}
+
 static void answer(struct read_op *r)
 {
 	struct handle *h = handle_ref(r->op->handle);   /* the hasher may have replied before the lock is dropped */
@@ -102,6 +116,9 @@ static void answer(struct read_op *r)
 			failed = verify_failed(h->verify);
 			taken = !failed && verify_feed(h->verify, h->file, r->offset, r->n, &r->hit, verified, r);
 		}
+	if (!taken && !failed && r->offset + r->n == h->object.size && pin_in_doubt(r->op->fs, h) &&
+	    pool_add(r->op->fs->askers, end_run, r) == 0)
+		taken = true;
 	if (!taken)
 		reply_hit(r, failed ? -EIO : 0);
 	handle_unref(h);
@@ -127,8 +144,10 @@ static void fetch_done(struct fetch *x, int err)
 		x->transfer = NULL;
 	}
 	if (err == -ESTALE || err == -ENOENT)
-		WITH_LOCK(&x->fs->lock)
+		WITH_LOCK(&x->fs->lock) {
 			h->node->object_at = h->node->object_at ? NODE_LONG_AGO : 0;        /* look again before anything is believed */
+			h->node->version_at = NODE_LONG_AGO;
+		}
 	if (err == -EAGAIN)
 		err = -EIO;             /* the server's 429 or 503: its patience was had already */
 	if (err == -ECANCELED)
@@ -240,6 +259,8 @@ static void fetch_go(struct fetch *x)
 	r = backend_prepare_read(x->fs->session, &x->handle->object, &x->plan);
 	if (r == 0) {
 		x->skip = x->first - x->plan.range.first;
+		if (x->plan.range.first || x->plan.range.count < x->handle->object.size)
+			pin_part_fetched(x->fs, x->handle);
 		if (x->plan.kind == PLAN_REQUEST)
 			r = fetch_submit(x);
 		else
@@ -249,22 +270,12 @@ static void fetch_go(struct fetch *x)
 		fetch_done(x, r == -EAGAIN ? -ECANCELED : r);   /* a queue is full */
 }
 
-/* On a caller: does the version that the handle pinned still stand? */
+/* On an asker. */
 static void check_run(void *arg)
 {
 	struct fetch *x = arg;
-	struct object now = {0};
-	int r = backend_stat(x->fs->session, &x->handle->object, &now);
+	int r = pin_check(x->fs, x->handle);
 
-	if (r == 0 && (!str_eq(now.version, x->handle->object.version) || now.size != x->handle->object.size)) {
-		log_info("%s: changed on the server while it was open", now.name ? now.name : now.id);
-		events_add(x->fs, "changed", x->handle->node, NULL);
-		r = -ESTALE;
-	}
-	object_done(&now);
-	if (r == 0)
-		WITH_LOCK(&x->handle->lock)
-			x->handle->checked_at = clock_mono_ms();
 	if (r < 0)
 		fetch_done(x, r);
 	else
@@ -274,7 +285,7 @@ static void check_run(void *arg)
 static void fetch_start(struct handle *h, struct fs *fs, struct cache_fetch *claim, uint64_t first, uint64_t count, bool demand)
 {
 	struct fetch *x = calloc(1, sizeof(*x));
-	bool check = false, replaced;
+	bool check = pin_is_old(fs, h);
 
 	if (!x) {
 		cache_fetched(claim, -ENOMEM);
@@ -287,13 +298,9 @@ static void fetch_start(struct handle *h, struct fs *fs, struct cache_fetch *cla
 	x->first = first;
 	x->count = x->left = count;
 	x->demand = demand;
-	/* Something newer is known under its name: its own bytes may be gone, however fresh the last check was. */
-	WITH_LOCK(&fs->lock)
-		replaced = h->node->replaced;
 	WITH_LOCK(&h->lock) {
 		list_append(&h->fetches, &x->link);
 		h->fetching++;
-		check = fs->session->backend->stat && fs->http && (replaced || fs_now_age(h->checked_at) > fs->attr_ttl_ms);
 	}
 	if (!check)
 		fetch_go(x);
@@ -488,6 +495,10 @@ void read_start(struct op *op)
 	}
 	if (op->offset < 0 || (uint64_t)op->offset >= h->object.size || !op->size) {
 		op_reply_buf(op, "", 0);
+		return;
+	}
+	if (pin_is_lost(fs, h)) {
+		op_reply_err(op, -ESTALE);
 		return;
 	}
 	r = calloc(1, sizeof(*r));

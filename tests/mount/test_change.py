@@ -4,9 +4,13 @@ import io
 import json
 import os
 import subprocess
+import sys
 
 import pytest
-from harness import run, wait_for
+from harness import TOP, run, wait_for
+
+sys.path.insert(0, str(TOP / 'tests/faults'))
+from relay import Relay  # noqa: E402
 
 SOON = ('ttl=500ms', 'list_ttl=500ms', 'negative_ttl=500ms')
 
@@ -257,3 +261,24 @@ def test_a_lost_login_is_renewed_before_anything_is_believed_gone(girder, mount,
     finally:
         place.server.admin_token = place.server.login()
         place.client.authenticate(apiKey=place.server.api_key)
+
+
+def test_a_replacement_in_mid_read_is_never_a_mixture(girder5, mount):
+    """Without digests, and while the version that was told at open is still believed: the end of the read tells."""
+    place = Place(girder5, 'mid-read')
+    old, new = bytes([1]) * (8 << 20), bytes([2]) * (8 << 20)
+    file = place.put('big.dat', old)
+    with Relay(girder5.server.url) as relay:
+        relay.rule(path='/(item|file|folder)', replace=[['"sha512"', '"sha5zz"']])
+        m = mount('girder+' + relay.url, 'ttl=10m', 'list_ttl=10m', 'read_part=1M', 'cache=none', env=girder5.env)
+        with open(m / place.path / 'big.dat', 'rb', buffering=0) as f:
+            assert f.read(65536) == old[:65536]
+            place.replace(file, new)
+            before = len([r for r in relay.settled() if r.path.endswith('/download')])
+            with pytest.raises(OSError) as e:
+                while f.read(1 << 20):
+                    pass
+            assert e.value.errno in (errno.ESTALE, errno.EIO)
+        assert len([r for r in relay.settled() if r.path.endswith('/download')]) > before, 'something was read after the replacement'
+        with open(m / place.path / 'big.dat', 'rb') as f:
+            assert f.read() == new
