@@ -282,3 +282,19 @@ def test_a_replacement_in_mid_read_is_never_a_mixture(girder5, mount):
         assert len([r for r in relay.settled() if r.path.endswith('/download')]) > before, 'something was read after the replacement'
         with open(m / place.path / 'big.dat', 'rb') as f:
             assert f.read() == new
+
+
+def test_a_replacement_of_equal_size_is_seen_though_the_folder_is_listed_all_the_time(girder5, mount):
+    """What a listing tells anew is not the version: it does not have it."""
+    place = Place(girder5, 'listed')
+    file = place.put('a.txt', b'old\n')
+    m = mount(girder5, 'ttl=2s', 'list_ttl=200ms')
+    assert (m / place.path / 'a.txt').read_bytes() == b'old\n'
+    place.replace(file, b'new\n')
+
+    def listed_and_read():
+        for _ in range(10):                             # younger than any ttl, whenever it is opened
+            os.listdir(m / place.path)
+            os.stat(m / place.path / 'a.txt')
+        return (m / place.path / 'a.txt').read_bytes() == b'new\n'
+    wait_for(listed_and_read, 'the new content')
