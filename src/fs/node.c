@@ -319,8 +319,10 @@ static bool renew_locked(struct node *n, struct object *o, uint64_t at)
 	n->object_at = at;
 	if (n->object.version)
 		n->version_at = at;
-	if (content_moved)
+	if (content_moved) {
 		n->part_at = 0;
+		n->lost = false;
+	}
 	n->stale = false;
 	if (content_moved && n->object.kind != OBJECT_DIR) {
 		n->pages_clean = false;

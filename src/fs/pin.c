@@ -63,7 +63,9 @@ static void lose(struct fs *fs, struct handle *h)
 	WITH_LOCK(&fs->lock) {
 		first = !h->node->lost;
 		h->node->lost = true;
-		h->node->object_at = h->node->object_at ? NODE_LONG_AGO : 0;    /* look again before anything is believed */
+		/* Look again before anything is believed, and before anybody opens it. */
+		h->node->object_at = h->node->object_at ? NODE_LONG_AGO : 0;
+		h->node->version_at = NODE_LONG_AGO;
 	}
 	if (!first)
 		return;
