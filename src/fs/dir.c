@@ -150,12 +150,15 @@ static int install(struct fs *fs, struct node *dir, struct listing *l, uint64_t 
 /* A known child that the new listing leaves out: a copy of it. */
 static bool find_missing(struct fs *fs, struct node *dir, const struct listing *l, struct object *ret)
 {
-	struct map *ids = map_new();
 	struct map_iter it = {0};
+	struct map *ids;
 	const char *name;
 	void *value;
-	bool found = false;
+	bool found = false, known;
 
+	WITH_LOCK(&fs->lock)
+		known = map_count(dir->dir->by_name) > 0;
+	ids = known ? map_new() : NULL; /* nothing can be missing where nothing was known */
 	for (size_t i = 0; ids && i < l->objects.n; i++)
 		if (map_set(ids, l->objects.at[i].id, dir) < 0)
 			break;
@@ -441,12 +444,10 @@ static int lookup_softly(struct fs *fs, struct node *dir, const char *name, bool
 
 	if (!x)
 		return -ENOMEM;
-	x->question = (struct question){.fs = fs, .ask = lookup_ask, .done = lookup_done};
+	x->question = (struct question){.fs = fs, .ask = lookup_ask, .done = lookup_done, .holders = 1};
 	x->dir = node_ref(dir);
 	x->name = strdup(name);
 	r = !x->name ? -ENOMEM : question_ask(&x->question, usable) ? x->r : -EAGAIN;
-	if (!x->name)
-		x->question.holders = 1;
 	if (r == 1)
 		*ret = TAKE(x->found);
 	question_put(&x->question);
