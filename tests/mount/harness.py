@@ -209,7 +209,19 @@ class MemoryRepo(Repo):
         }
 
 
-class GirderRepo(Repo):
+class OnGirder:
+    """What `scifs mount` wants of self.server, a running Girder."""
+
+    @property
+    def source(self):
+        return f'girder+{self.server.url}'
+
+    @property
+    def env(self):
+        return {'SCIFS_API_KEY': self.server.api_key}
+
+
+class GirderRepo(OnGirder, Repo):
     """`server` is the running Girder, `ids` what the sample has, `client` the official client: it put `files` into `fetched`."""
     top = 'collection/Sample/Data'
     text_meta = {'title': 'The planets', 'source.contact.room': '4.11', 'rows': '6'}
@@ -226,14 +238,6 @@ class GirderRepo(Repo):
                            ('odd', 'noise-odd.dat'), ('big', 'noise-5m.dat'), ('deep', 'a/b/c/deep.txt')):
             setattr(self, role, f'{self.top}/{path}')
         self.folder = self.top
-
-    @property
-    def source(self):
-        return f'girder+{self.server.url}'
-
-    @property
-    def env(self):
-        return {'SCIFS_API_KEY': self.server.api_key}
 
 
 def sha512(data) -> str:

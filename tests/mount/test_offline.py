@@ -1,4 +1,5 @@
 """A server that says nothing, or is not there: what is known answers, what waits ends, nothing is lost, all comes back."""
+import contextlib
 import errno
 import os
 import signal
@@ -6,7 +7,7 @@ import subprocess
 
 import pytest
 from girder_sample import noise
-from harness import PATIENCE, SCIFS, run, wait_for
+from harness import PATIENCE, SCIFS, OnGirder, run, wait_for
 
 BIG = 'collection/C/F/big.dat'
 SMALL = 'collection/C/F/small.txt'
@@ -16,7 +17,7 @@ PATIENT = ('timeout=1h', 'stall_timeout=1h', 'ttl=500ms', 'list_ttl=500ms')
 SHORT = ('timeout=6s', 'stall_timeout=2s', 'connect_timeout=500ms', 'probe_interval=200ms', 'soft_wait=100ms', 'ttl=500ms', 'list_ttl=500ms')
 
 
-class Alone:
+class Alone(OnGirder):
     """A Girder of this suite's own, which may fall silent without harm to others' mounts."""
 
     def __init__(self, server):
@@ -27,14 +28,6 @@ class Alone:
         server.upload(folder, 'small.txt', self.small)
         server.make_folder(folder, 'unknown')
         server.upload(server.make_folder(folder, 'known'), 'inside.txt', b'inside\n')
-
-    @property
-    def source(self):
-        return f'girder+{self.server.url}'
-
-    @property
-    def env(self):
-        return {'SCIFS_API_KEY': self.server.api_key}
 
 
 @pytest.fixture(scope='module')
@@ -122,40 +115,40 @@ def test_a_blocked_cat_ends_by_itself_with_an_error(alone, mount, lost):
     assert 'No such file' not in cat.stderr
 
 
-def test_twenty_blocked_readers_are_killed_while_the_server_is_silent(alone, mount):
-    """The first open of a cold file must not have the kernel drop pages that another reader has locked."""
-    m = mount(alone, *PATIENT, 'cache=none')
+@contextlib.contextmanager
+def twenty_blocked(alone, m):
+    """Twenty programs that read a cold file of a server which has fallen silent."""
     look(m)
     alone.server.pause()
     cats = []
     try:
         cats = [subprocess.Popen(['cat', m / BIG], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(20)]
         wait_for(lambda: m.stats()['scifs_read_waits'] > 0, 'a reader waits')
-        for cat in cats:
-            cat.kill()
-        for cat in cats:
-            cat.wait(PATIENCE)
-        assert m.status()['state'] in ('connected', 'silent')
-    finally:
-        alone.server.cont()
-
-
-def test_twenty_blocked_readers_do_not_keep_others_waiting(alone, mount):
-    m = mount(alone, *PATIENT, 'cache=none')
-    look(m)
-    alone.server.pause()
-    cats = []
-    try:
-        cats = [subprocess.Popen(['cat', m / BIG], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(20)]
-        wait_for(lambda: m.stats()['scifs_read_waits'] > 0, 'a reader waits')
-        run('df', m.path)
-        run('ls', m / 'collection/C/F')
-        assert m.status()['pid'] == m.process.pid
+        yield cats
     finally:
         alone.server.cont()
         for cat in cats:
             cat.kill()
             cat.wait()
+
+
+def test_twenty_blocked_readers_are_killed_while_the_server_is_silent(alone, mount):
+    """The first open of a cold file must not have the kernel drop pages that another reader has locked."""
+    m = mount(alone, *PATIENT, 'cache=none')
+    with twenty_blocked(alone, m) as cats:
+        for cat in cats:
+            cat.kill()
+        for cat in cats:
+            cat.wait(PATIENCE)
+        assert m.status()['state'] in ('connected', 'silent')
+
+
+def test_twenty_blocked_readers_do_not_keep_others_waiting(alone, mount):
+    m = mount(alone, *PATIENT, 'cache=none')
+    with twenty_blocked(alone, m):
+        run('df', m.path)
+        run('ls', m / 'collection/C/F')
+        assert m.status()['pid'] == m.process.pid
 
 
 def test_all_works_again_without_a_remount(alone, mount, lost):
