@@ -2,8 +2,8 @@
  *
  * An fstab line holds words for mount(8), for systemd and for the kernel's generic layer. What those mean is either done
  * before this program runs (noauto, user, nofail, _netdev, x-...), holds for each scifs mount anyway (nosuid and nodev are
- * always set, no file is executable, no access time moves, nothing is written), or cannot be had (rw). They are dropped; each
- * other word is handed on, so that scifs itself refuses a misspelt one.
+ * always set, no file is executable, no access time moves), or is said to every helper, whoever asked for it (rw). They are dropped;
+ * each other word is handed on, so that scifs itself refuses a misspelt one.
  */
 #include "mount-helpers/translate.h"
 

@@ -9,6 +9,7 @@
 
 #include "backend/girder/girder.h"
 #include "backend/memory/memory.h"
+#include "backend/reduct/reduct.h"
 #include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/json.h"
@@ -18,6 +19,7 @@
 const struct backend *const backends[] = {
 	&backend_girder,
 	&backend_memory,
+	&backend_reduct,
 	NULL,
 };
 
@@ -46,6 +48,50 @@ void doc_done(struct doc *d)
 {
 	free(d->text);
 	*d = (struct doc){0};
+}
+
+int doc_copy(const struct doc *from, struct doc *ret)
+{
+	char *p = malloc(from->len + 1);
+
+	if (!p)
+		return -ENOMEM;
+	memcpy(p, from->text, from->len);
+	p[from->len] = 0;
+	*ret = (struct doc){p, from->len};
+	return 0;
+}
+
+void paper_done(struct paper *p)
+{
+	free(p->name);
+	free(p->target);
+	free(p->below);
+	*p = (struct paper){0};
+}
+
+void papers_done(struct papers *p)
+{
+	for (size_t i = 0; i < p->list.n; i++)
+		paper_done(&p->list.at[i]);
+	vec_done(&p->list);
+}
+
+int paper_say(struct paper *ret, enum control_act act, const char *name, bool writable)
+{
+	*ret = (struct paper){.act = act, .writable = writable};
+	return str_dup(name, &ret->name);
+}
+
+int papers_add(struct papers *p, enum control_act act, const char *name, bool writable)
+{
+	struct paper x;
+
+	if (paper_say(&x, act, name, writable) < 0 || vec_push(&p->list, x) < 0) {
+		paper_done(&x);
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 int attrs_add(struct attrs *a, const char *name, const char *value, size_t len)
@@ -107,6 +153,17 @@ static int key_as_name(const char *key, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
+int attrs_key(const char *key, size_t n, char **ret)
+{
+	_cleanup_free_ char *quoted = NULL, *text = NULL;
+
+	if (n > KEY_MAX)
+		return -ENAMETOOLONG;   /* no name of an attribute is as long */
+	if (str_fmt(&quoted, "\"%.*s\"", (int)n, key) < 0 || unquote(quoted, n + 2, &text) < 0)
+		return -ENOMEM;
+	return key_as_name(text, ret);
+}
+
 int attrs_flatten(struct attrs *a, const char *prefix, const char *json, size_t len)
 {
 	const char *key, *value;
@@ -122,13 +179,12 @@ int attrs_flatten(struct attrs *a, const char *prefix, const char *json, size_t 
 	if (!len || *json != '{')
 		return attrs_add(a, prefix, json, len);
 	while ((r = json_raw_next(json, len, &pos, &key, &key_n, &value, &value_n)) == 1) {
-		_cleanup_free_ char *quoted = NULL, *text = NULL, *safe = NULL, *name = NULL;
+		_cleanup_free_ char *safe = NULL, *name = NULL;
 
-		if (key_n > KEY_MAX)
-			continue;               /* no name of an attribute is as long; it is in the document */
-		if (str_fmt(&quoted, "\"%.*s\"", (int)key_n, key) < 0 || unquote(quoted, key_n + 2, &text) < 0)
-			return -ENOMEM;
-		if (key_as_name(text, &safe) < 0 || str_fmt(&name, "%s.%s", prefix, safe) < 0)
+		r = attrs_key(key, key_n, &safe);
+		if (r == -ENAMETOOLONG)
+			continue;               /* it is in the document */
+		if (r < 0 || str_fmt(&name, "%s.%s", prefix, safe) < 0)
 			return -ENOMEM;
 		r = attrs_flatten(a, name, value, value_n);
 		if (r < 0)
@@ -143,6 +199,8 @@ void read_plan_done(struct read_plan *p)
 	for (size_t i = 0; i < sizeof(p->headers) / sizeof(p->headers[0]); i++)
 		free(p->headers[i]);
 	secret_unref(p->auth);
+	if (p->ended)
+		p->ended(p->arg);
 	memset(p, 0, sizeof(*p));
 }
 
@@ -164,6 +222,14 @@ void backend_override(struct policy *p, const struct policy *o)
 		p->list_ttl_ms = o->list_ttl_ms;
 	if (o->timeout_ms)
 		p->timeout_ms = o->timeout_ms;
+	if (o->slow_ms)
+		p->slow_ms = o->slow_ms;
+	if (o->upload_chunk)
+		p->upload_chunk = o->upload_chunk;
+	if (o->upload_parallel)
+		p->upload_parallel = o->upload_parallel;
+	if (o->upload_batch)
+		p->upload_batch = o->upload_batch;
 }
 
 int backend_parse_source(const char *source, const struct backend **ret_backend, char **ret_url, char **ret_path, char **why)
@@ -328,17 +394,20 @@ static void before(const struct session *s, const char *op, const char *id)
 	log_debug("%s: %s %s", s->backend->scheme, op, id ? id : "");
 }
 
-/* ENOENT and the like are answers, not faults. */
-static int after(const struct session *s, const char *op, const char *id, int r, char **why)
+static int fault(const struct session *s, const char *op, const char *id, int r, char **why)
 {
-	if (r >= 0 || r == -ENOENT || r == -ENOTSUP || r == -EINTR || r == -EXDEV || r == -EISDIR)
-		return r;
 	log_warn("%s: %s %s: %s%s%s", s->origin, op, id ? id : "", strerror(-r), noted.message[0] ? ": " : "", noted.message);
 	report(&(struct fault){.op = op, .id = id, .class_ = or_null(noted.class_), .message = noted.message[0] ? noted.message : strerror(-r),
 	                       .request = or_null(noted.request), .err = -r, .status = noted.status});
 	if (why && noted.message[0])
 		(void)str_dup(noted.message, why);
 	return r;
+}
+
+/* ENOENT and the like are answers, not faults. */
+static int after(const struct session *s, const char *op, const char *id, int r, char **why)
+{
+	return r >= 0 || r == -ENOENT || r == -ENOTSUP || r == -EINTR || r == -EXDEV || r == -EISDIR ? r : fault(s, op, id, r, why);
 }
 
 static bool sound(const struct session *s, struct object *o)
@@ -352,6 +421,8 @@ static bool sound(const struct session *s, struct object *o)
 		if (!o->error)
 			(void)str_dup("the server tells a size that cannot be", &o->error);
 	}
+	if (s->reads_only)
+		o->rights &= ~(unsigned)(RIGHT_WRITE | RIGHT_ADMIN);
 	return true;
 }
 
@@ -419,6 +490,11 @@ int backend_lookup(struct session *s, const struct object *dir, const char *name
 	return after(s, "lookup", dir->id, r, NULL);
 }
 
+bool backend_unlisted(const struct session *s, const struct object *dir, const char *name)
+{
+	return s->backend->unlisted && s->backend->unlisted(s, dir, name);
+}
+
 int backend_list(struct session *s, const struct object *dir, struct page *io)
 {
 	int r;
@@ -475,6 +551,19 @@ int backend_fill(struct session *s, const struct object *o, const struct read_pl
 	before(s, "read", o->id);
 	r = p->fill(s, o, p->range, sink, arg, cancelled);
 	return r == -ECANCELED ? r : after(s, "read", o->id, r, NULL);
+}
+
+int backend_read_many(struct session *s, const struct object *const list[], size_t n, content_many_sink give, void *arg)
+{
+	int r;
+
+	if (!s->backend->read_many)
+		return -ENOTSUP;
+	if (!n)
+		return 0;
+	before(s, "read_many", list[0]->id);
+	r = s->backend->read_many(s, list, n, give, arg);
+	return r == -ECANCELED ? r : after(s, "read_many", list[0]->id, r, NULL);
 }
 
 int backend_get_doc(struct session *s, const struct object *o, struct doc *ret)
@@ -540,4 +629,391 @@ int backend_work(struct session *s, unsigned *ret_next_s)
 int backend_space(struct session *s, uint64_t *ret_used, uint64_t *ret_total)
 {
 	return s->backend->space ? s->backend->space(s, ret_used, ret_total) : -ENOTSUP;
+}
+
+/* ---- writing ---- */
+
+bool backend_can_write(const struct session *s)
+{
+	return s->backend->can & CAN_WRITE;
+}
+
+/* Why a member cannot be called: 0 when it can. */
+static int may_write(const struct session *s, bool has_member, int without)
+{
+	return !backend_can_write(s) ? -EROFS : has_member ? 0 : without;
+}
+
+/* What a change answered: the object as it is now is held to the same rules as any other. */
+static int after_change(const struct session *s, const char *op, const char *id, int r, struct object *ret)
+{
+	if (r == 0 && !sound(s, ret)) {
+		object_done(ret);
+		r = -EBADMSG;
+	}
+	return after(s, op, id, r, NULL);
+}
+
+int backend_plan_create(const struct session *s, const struct object *dir, const char *name, enum object_kind kind, struct object *ret)
+{
+	int r = may_write(s, s->backend->plan_create, -EPERM);
+
+	if (r < 0)
+		return r;
+	before(s, "create", dir->id);
+	return after(s, "create", name, s->backend->plan_create(s, dir, name, kind, ret), NULL);
+}
+
+int backend_check_write(const struct session *s, const struct object *o)
+{
+	return s->backend->check_write ? s->backend->check_write(s, o) : 0;
+}
+
+int backend_write_time(const struct session *s, const struct object *o, struct timespec t, char **ret)
+{
+	if (!s->backend->mtime_own)
+		return object_write_set_time(o, t, ret);
+	/* Before 1970 the seconds are rounded towards zero: "-0.5". */
+	if (t.tv_sec < 0 && t.tv_nsec)
+		return str_fmt(ret, "-%lld.%09ld", -(long long)t.tv_sec - 1, 1000000000 - t.tv_nsec);
+	return str_fmt(ret, "%lld.%09ld", (long long)t.tv_sec, t.tv_nsec);
+}
+
+int backend_lane(const struct session *s, const struct object *dir, const char *name, const struct object *base, char **ret)
+{
+	*ret = NULL;
+	return s->backend->lane ? s->backend->lane(s, dir, name, base, ret) : 0;
+}
+
+int backend_upload(struct session *s, struct upload *u)
+{
+	int r = may_write(s, s->backend->upload, -ENOTSUP);
+
+	if (r < 0)
+		return r;
+	before(s, "upload", u->name);
+	r = s->backend->upload(s, u);
+	if (r == 0 && !sound(s, &u->object)) {
+		object_done(&u->object);
+		r = -EBADMSG;
+	}
+	if (r < 0 && noted.message[0] && !u->why)
+		(void)str_dup(noted.message, &u->why);
+	/* Where it was to go is gone: nobody asked whether it is there. */
+	return r == -ENOENT ? fault(s, "upload", u->name, r, NULL) : after(s, "upload", u->name, r, NULL);
+}
+
+void backend_blame(struct upload *u)
+{
+	if (noted.message[0] && !u->why)
+		(void)str_dup(noted.message, &u->why);
+	memset(&noted, 0, sizeof(noted));
+}
+
+void backend_upload_many(struct session *s, struct upload *const u[], size_t n, int ret[])
+{
+	int r = may_write(s, s->backend->upload, -ENOTSUP);
+
+	if (r < 0 || n < 2 || !s->backend->upload_many) {
+		for (size_t i = 0; i < n; i++)
+			ret[i] = r < 0 ? r : backend_upload(s, u[i]);
+		return;
+	}
+	before(s, "upload", u[0]->name);
+	s->backend->upload_many(s, u, n, ret);
+	for (size_t i = 0; i < n; i++) {
+		memset(&noted, 0, sizeof(noted));
+		if (ret[i] == 0 && !sound(s, &u[i]->object)) {
+			object_done(&u[i]->object);
+			ret[i] = -EBADMSG;
+		}
+		if (ret[i] < 0 && u[i]->why)
+			backend_note_fault(0, NULL, u[i]->why, NULL);
+		ret[i] = ret[i] == -ENOENT ? fault(s, "upload", u[i]->name, ret[i], NULL) : after(s, "upload", u[i]->name, ret[i], NULL);
+	}
+}
+
+int backend_upload_drop(struct session *s, const char *progress)
+{
+	if (!s->backend->upload_drop)
+		return 0;
+	before(s, "upload_drop", NULL);
+	return after(s, "upload_drop", NULL, s->backend->upload_drop(s, progress), NULL);
+}
+
+int backend_mkdir(struct session *s, const struct object *dir, const char *name, struct object *ret)
+{
+	int r = may_write(s, s->backend->mkdir, -EPERM);
+
+	if (r < 0)
+		return r;
+	before(s, "mkdir", dir->id);
+	return after_change(s, "mkdir", name, s->backend->mkdir(s, dir, name, ret), ret);
+}
+
+int backend_symlink(struct session *s, const struct object *dir, const char *name, const char *target, struct object *ret)
+{
+	int r = may_write(s, s->backend->symlink, -EPERM);
+
+	if (r < 0)
+		return r;
+	before(s, "symlink", dir->id);
+	return after_change(s, "symlink", name, s->backend->symlink(s, dir, name, target, ret), ret);
+}
+
+int backend_remove(struct session *s, const struct object *dir, const struct object *o, char **why)
+{
+	int r = may_write(s, s->backend->remove, -ENOTSUP);
+
+	if (r < 0)
+		return r;
+	before(s, "remove", o->id);
+	return after(s, "remove", o->id, s->backend->remove(s, dir, o), why);
+}
+
+void backend_remove_many(struct session *s, const struct object *dir, const struct object *const o[], size_t n, int ret[])
+{
+	int r = may_write(s, s->backend->remove_many, -ENOTSUP);
+
+	for (size_t i = 0; i < n; i++)
+		ret[i] = r;
+	if (r < 0)
+		return;
+	before(s, "remove", dir->id);
+	s->backend->remove_many(s, dir, o, n, ret);
+}
+
+bool backend_is_read(struct session *s, const struct object *dir)
+{
+	return s->backend->is_read && s->backend->is_read(s, dir);
+}
+
+int backend_remove_all(struct session *s, const struct object *dir, const struct object *o, char **why)
+{
+	int r = may_write(s, s->backend->remove_all, -ENOTSUP);
+
+	if (r < 0)
+		return r;
+	before(s, "remove_all", o->id);
+	return after(s, "remove_all", o->id, s->backend->remove_all(s, dir, o), why);
+}
+
+int backend_rename(struct session *s, const struct object *o, const struct object *from, const struct object *to, const char *name,
+                   const struct object *over, struct object *ret)
+{
+	int r = may_write(s, s->backend->rename, -EPERM);
+
+	if (r < 0)
+		return r;
+	before(s, "rename", o->id);
+	return after_change(s, "rename", o->id, s->backend->rename(s, o, from, to, name, over, ret), ret);
+}
+
+int backend_moved_id(const struct session *s, const char *was, const char *now, const char *id, char **ret)
+{
+	return s->backend->moved_id ? s->backend->moved_id(was, now, id, ret) : -ENOENT;
+}
+
+int backend_copy(struct session *s, const struct object *o, const struct object *dir, const char *name, struct object *ret)
+{
+	int r = may_write(s, s->backend->copy, -ENOTSUP);
+
+	if (r < 0)
+		return r;
+	before(s, "copy", o->id);
+	return after_change(s, "copy", o->id, s->backend->copy(s, o, dir, name, ret), ret);
+}
+
+int backend_set_attrs(struct session *s, const struct object *o, const struct attrs *a, char **why)
+{
+	int r = may_write(s, s->backend->set_attrs, -ENOTSUP);
+
+	if (r < 0)
+		return r;
+	before(s, "set_attrs", o->id);
+	return after(s, "set_attrs", o->id, s->backend->set_attrs(s, o, a), why);
+}
+
+int backend_check_attr(const struct session *s, const struct object *o, const char *name)
+{
+	int r = may_write(s, s->backend->check_attr, -ENOTSUP);
+
+	return r < 0 ? r : s->backend->check_attr(s, o, name);
+}
+
+int backend_set_doc(struct session *s, const struct object *o, const struct doc *base, const struct doc *now, char **why)
+{
+	int r = may_write(s, s->backend->set_doc, -ENOTSUP);
+
+	if (r < 0)
+		return r;
+	before(s, "set_doc", o->id);
+	return after(s, "set_doc", o->id, s->backend->set_doc(s, o, base, now), why);
+}
+
+int backend_control_object(struct session *s, const struct object *about, const char *name, struct object *ret)
+{
+	if (!s->backend->control_object)
+		return -ENOENT;
+	before(s, "control", name);
+	return after_change(s, "control", name, s->backend->control_object(s, about, name, ret), ret);
+}
+
+int backend_control_call(struct session *s, const struct object *about, const char *name, const struct buf *question, struct buf *ret)
+{
+	int r = may_write(s, s->backend->control_call, -ENOTSUP);
+
+	if (r < 0)
+		return r;
+	before(s, "call", name);
+	return after(s, "call", name, s->backend->control_call(s, about, name, question, ret), NULL);
+}
+
+/* ---- papers ---- */
+
+bool backend_has_papers(const struct session *s)
+{
+	return s->backend->paper_stat;
+}
+
+/* For logs and errors: the names of a path, with slashes. */
+static const char *shown_path(const char *const *path, char ret[300])
+{
+	size_t n = 0;
+
+	ret[0] = 0;
+	for (; *path && n < 300; path++)
+		n += (size_t)snprintf(ret + n, 300 - n, "%s%s", n ? "/" : "", *path);
+	return ret;
+}
+
+/* A fault is told of the directory that it is about. */
+static int after_paper(const struct session *s, const char *op, const struct object *about, const char *const *path, int r, char **why)
+{
+	char shown[300], what[320];
+
+	if (r >= 0 || r == -EINTR)
+		return r;
+	snprintf(what, sizeof(what), "%s %s", op, shown_path(path, shown));
+	return fault(s, what, about->id, r, why);
+}
+
+static void before_paper(const struct session *s, const char *op, const char *const *path)
+{
+	char shown[300];
+
+	before(s, op, shown_path(path, shown));
+}
+
+static bool sound_paper(const struct session *s, const struct paper *p)
+{
+	bool sound = p->name && *p->name && p->act >= CONTROL_DOC && p->act <= CONTROL_VERB && (p->act != CONTROL_LINK || p->target || p->below);
+
+	if (!sound)
+		log_warn("%s: a control without a name was left out", s->origin);
+	return sound;
+}
+
+int backend_paper_stat(struct session *s, const struct object *about, const char *const *path, struct paper *ret)
+{
+	int r;
+
+	if (!s->backend->paper_stat)
+		return -ENOENT;
+	before_paper(s, "control", path);
+	r = s->backend->paper_stat(s, about, path, ret);
+	if (r == 0 && !sound_paper(s, ret)) {
+		paper_done(ret);
+		r = -EBADMSG;
+	}
+	return r == -ENOENT ? r : after_paper(s, "look", about, path, r, NULL);
+}
+
+int backend_paper_list(struct session *s, const struct object *about, const char *const *path, struct papers *ret)
+{
+	size_t k = 0;
+	int r;
+
+	if (!s->backend->paper_list)
+		return -ENOTSUP;
+	before_paper(s, "controls", path);
+	r = s->backend->paper_list(s, about, path, ret);
+	for (size_t i = 0; i < ret->list.n; i++) {
+		if (r == 0 && sound_paper(s, &ret->list.at[i])) {
+			struct paper x = ret->list.at[i];
+
+			ret->list.at[i] = (struct paper){0};
+			ret->list.at[k++] = x;
+		} else {
+			paper_done(&ret->list.at[i]);
+		}
+	}
+	ret->list.n = k;
+	if (k > PAPERS_MAX) {
+		papers_done(ret);
+		backend_note_fault(0, NULL, "it lists more than a control directory can hold (10000)", NULL);
+		r = -EFBIG;
+	}
+	return r == -ENOENT ? r : after_paper(s, "list", about, path, r, NULL);
+}
+
+int backend_paper_read(struct session *s, const struct object *about, const char *const *path, struct buf *ret)
+{
+	int r;
+
+	if (!s->backend->paper_read)
+		return -ENODATA;
+	before_paper(s, "read", path);
+	r = s->backend->paper_read(s, about, path, ret);
+	return r == -ENOENT || r == -ENODATA ? r : after_paper(s, "read", about, path, r == -EMSGSIZE ? -EFBIG : r, NULL);
+}
+
+int backend_paper_check(struct session *s, const struct object *about, const char *const *path, enum paper_act act)
+{
+	static const char *const words[] = {[PAPER_WRITE] = "write", [PAPER_MAKE] = "make", [PAPER_REMOVE] = "remove"};
+
+	if (!s->backend->paper_check)
+		return 0;
+	before_paper(s, "check", path);
+	return after_paper(s, words[act], about, path, s->backend->paper_check(s, about, path, act), NULL);
+}
+
+static int check_text(const char *const *path, const struct buf *text)
+{
+	const char *name = *path;
+	int r;
+
+	while (*path)
+		name = *path++;
+	if (text->len > PAPER_MAX) {
+		backend_note_fault(0, NULL, "a control's text may have 1 MiB", NULL);
+		return -EFBIG;
+	}
+	r = str_ends(name, ".json") ? json_check(buf_str(text), text->len) : 0;
+	if (r == 0 || r == -ERANGE || r == -ENOMEM)
+		return r == -ENOMEM ? r : 0;    /* a number that we could not hold goes as it is */
+	backend_note_fault(0, NULL, json_error(), NULL);
+	return -EINVAL;
+}
+
+int backend_paper_write(struct session *s, const struct object *about, const char *const *path, const struct buf *text, struct buf *reply,
+                        char **why)
+{
+	int r;
+
+	if (!s->backend->paper_write)
+		return -ENOTSUP;
+	before_paper(s, "write", path);
+	r = check_text(path, text);
+	if (r == 0)
+		r = s->backend->paper_write(s, about, path, text, reply);
+	return after_paper(s, "write", about, path, r, why);
+}
+
+int backend_paper_remove(struct session *s, const struct object *about, const char *const *path, char **why)
+{
+	if (!s->backend->paper_remove)
+		return -EPERM;
+	before_paper(s, "remove", path);
+	return after_paper(s, "remove", about, path, s->backend->paper_remove(s, about, path), why);
 }

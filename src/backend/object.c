@@ -18,6 +18,7 @@ void object_done(struct object *o)
 	free(o->mime);
 	free(o->target);
 	free(o->error);
+	free(o->set_time);
 	memset(o, 0, sizeof(*o));
 }
 
@@ -25,10 +26,11 @@ int object_copy(const struct object *from, struct object *ret)
 {
 	struct object o = *from;
 
-	o.id = o.name = o.version = o.content = o.digest = o.mime = o.target = o.error = NULL;
+	o.id = o.name = o.version = o.content = o.digest = o.mime = o.target = o.error = o.set_time = NULL;
 	if (str_dup(from->id, &o.id) < 0 || str_dup(from->name, &o.name) < 0 || str_dup(from->version, &o.version) < 0 ||
 	    str_dup(from->content, &o.content) < 0 || str_dup(from->digest, &o.digest) < 0 ||
-	    str_dup(from->mime, &o.mime) < 0 || str_dup(from->target, &o.target) < 0 || str_dup(from->error, &o.error) < 0) {
+	    str_dup(from->mime, &o.mime) < 0 || str_dup(from->target, &o.target) < 0 || str_dup(from->error, &o.error) < 0 ||
+	    str_dup(from->set_time, &o.set_time) < 0) {
 		object_done(&o);
 		return -ENOMEM;
 	}
@@ -44,6 +46,7 @@ static const struct {
 	{"id", offsetof(struct object, id)}, {"name", offsetof(struct object, name)}, {"version", offsetof(struct object, version)},
 	{"content", offsetof(struct object, content)}, {"digest", offsetof(struct object, digest)}, {"mime", offsetof(struct object, mime)},
 	{"target", offsetof(struct object, target)}, {"error", offsetof(struct object, error)},
+	{"set_time", offsetof(struct object, set_time)},
 };
 #define TEXTS (sizeof(texts) / sizeof(texts[0]))
 
@@ -132,4 +135,44 @@ int object_read_json(const struct json *j, struct object *ret)
 	}
 	*ret = o;
 	return 0;
+}
+
+/* ---- a time kept in metadata ---- */
+
+#define SECONDS_MAX (1ll << 40)         /* 35,000 years */
+
+static const char *what_it_is_for(const struct object *o)
+{
+	return o->kind == OBJECT_DIR ? "-" : o->version;
+}
+
+int object_write_set_time(const struct object *o, struct timespec t, char **ret)
+{
+	const char *version = what_it_is_for(o);
+
+	if (!version || !o->id || strlen(o->id) + strlen(version) > SET_TIME_MAX / 2)
+		return -ENODATA;
+	return str_fmt(ret, "%lld.%09ld %s %s", (long long)t.tv_sec, t.tv_nsec, o->id, version);
+}
+
+bool object_set_time(const struct object *o, struct timespec *ret)
+{
+	const char *text = o->set_time, *version = what_it_is_for(o), *p;
+	size_t id = o->id ? strlen(o->id) : 0;
+	char *end;
+	long long s;
+	long ns = 0;
+
+	if (!text || !version || !id || !((*text >= '0' && *text <= '9') || (*text == '-' && text[1] >= '0' && text[1] <= '9')))
+		return false;
+	errno = 0;
+	s = strtoll(text, &end, 10);
+	if (errno || s > SECONDS_MAX || s < -SECONDS_MAX || *end != '.')
+		return false;
+	for (p = end + 1; *p >= '0' && *p <= '9' && p - end <= 9; p++)
+		ns = ns * 10 + (*p - '0');
+	if (p - end != 10 || *p != ' ' || strncmp(p + 1, o->id, id) != 0 || p[1 + id] != ' ' || strcmp(p + id + 2, version) != 0)
+		return false;
+	*ret = (struct timespec){s, ns};
+	return true;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,33 @@ int buf_addf(struct buf *b, const char *format, ...)
 	va_end(ap);
 	b->len += (size_t)n;
 	return 0;
+}
+
+int buf_resize(struct buf *b, size_t len)
+{
+	int r = len > b->len ? reserve(b, len - b->len) : 0;
+
+	if (r < 0)
+		return r;
+	if (len > b->len)
+		memset(b->data + b->len, 0, len - b->len);
+	b->len = len;
+	if (b->data)
+		b->data[len] = 0;
+	return 0;
+}
+
+int buf_write(struct buf *b, size_t at, const void *p, size_t n)
+{
+	int r = 0;
+
+	if (n > SIZE_MAX - at)
+		return -EMSGSIZE;
+	if (at + n > b->len)
+		r = buf_resize(b, at + n);
+	if (r == 0 && n)
+		memcpy(b->data + at, p, n);
+	return r;
 }
 
 const char *buf_str(const struct buf *b)

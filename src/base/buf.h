@@ -18,6 +18,10 @@ int buf_add(struct buf *b, const void *p, size_t n);
 int buf_adds(struct buf *b, const char *s);
 int buf_addc(struct buf *b, char c);
 int buf_addf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* n bytes at an offset, over what is there; up to the offset zeros. */
+int buf_write(struct buf *b, size_t at, const void *p, size_t n);
+/* This long from now on: with zeros at the end, or the end cut off. */
+int buf_resize(struct buf *b, size_t len);
 /* The text as a string ("" when empty), valid until b changes. */
 const char *buf_str(const struct buf *b);
 /* Hand the memory over (malloc'ed, never NULL but without memory); b is empty then. */

@@ -42,6 +42,20 @@ struct timespec clock_wall(void)
 	return t;
 }
 
+struct timespec clock_until(uint64_t ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += (time_t)(ms / 1000);
+	t.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000;
+	}
+	return t;
+}
+
 void clock_turn(int64_t ms)
 {
 	atomic_fetch_add(&turned_ms, ms);

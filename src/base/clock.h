@@ -9,6 +9,8 @@
 uint64_t clock_mono_ms(void);   /* never 0 */
 uint64_t clock_mono_ns(void);
 struct timespec clock_wall(void);
+/* That long from now, for pthread_cond_timedwait() on a thread_cond_init() condition: the real hands, which tests do not turn. */
+struct timespec clock_until(uint64_t ms);
 /* Add this to what all three say from now on. For tests. */
 void clock_turn(int64_t ms);
 

@@ -82,29 +82,41 @@ int file_fsync_dir(const char *path)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
-int file_write_atomic(const char *path, const void *data, size_t n, mode_t mode)
+/* Beside it, then over it. */
+static int replace(const char *path, const void *data, size_t n, mode_t mode, bool sync)
 {
-	_cleanup_free_ char *tmp = NULL, *dir = NULL;
+	_cleanup_free_ char *tmp = NULL;
 	_cleanup_close_ int fd = -1;
-	const char *slash = strrchr(path, '/');
 	int r = str_fmt(&tmp, "%s.tmp-XXXXXX", path);
 
 	if (r < 0)
 		return r;
-	dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-	if (!dir)
-		return -ENOMEM;
 	fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	r = file_pwrite_all(fd, data, n, 0);
-	if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0 || rename(tmp, path) < 0))
+	if (r == 0 && (fchmod(fd, mode) < 0 || (sync && fsync(fd) < 0) || rename(tmp, path) < 0))
 		r = -errno;
-	if (r < 0) {
+	if (r < 0)
 		(void)unlink(tmp);      /* half-written; the error is reported anyway */
-		return r;
-	}
-	return file_fsync_dir(dir);
+	return r;
+}
+
+int file_replace(const char *path, const void *data, size_t n, mode_t mode)
+{
+	return replace(path, data, n, mode, false);
+}
+
+int file_write_atomic(const char *path, const void *data, size_t n, mode_t mode)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+	int r;
+
+	if (!dir)
+		return -ENOMEM;
+	r = replace(path, data, n, mode, true);
+	return r < 0 ? r : file_fsync_dir(dir);
 }
 
 int file_mkdirs(const char *path, mode_t mode)

@@ -15,6 +15,8 @@ int file_pwrite_all(int fd, const void *p, size_t n, off_t at);
 int file_read_whole(const char *path, struct buf *ret);
 /* Write beside it, fsync, rename over it, fsync the folder: the old content or the new one, never a part. */
 int file_write_atomic(const char *path, const void *data, size_t n, mode_t mode);
+/* The same without waiting for the disk: a killed process leaves the old content or the new one, a power cut perhaps neither. */
+int file_replace(const char *path, const void *data, size_t n, mode_t mode);
 int file_mkdirs(const char *path, mode_t mode);         /* and its parents; 0 when it is there already */
 int file_fsync_dir(const char *path);
 /* flock(); -EWOULDBLOCK when `wait` is false and somebody else holds it. */

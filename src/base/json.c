@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/map.h"
 #include "base/str.h"
 
 static __thread char wrong[200];
@@ -38,6 +39,19 @@ static int refuse(const char *format, ...)
 const char *json_error(void)
 {
 	return wrong;
+}
+
+/* Where offset `at` is, as an editor tells it. */
+static int refuse_at(const char *what, const char *text, size_t at)
+{
+	size_t line = 1, column = 1;
+
+	for (size_t i = 0; i < at; i++, column++)
+		if (text[i] == '\n') {
+			line++;
+			column = 0;
+		}
+	return refuse("%s at line %zu, column %zu", what, line, column);
 }
 
 /* The number in the escape at s ("\\u" and four digits), n bytes long at most; -1: none stands there. */
@@ -90,7 +104,7 @@ static int clean(char *s, size_t n)
 				size_t settled = mend_escape(s + i, n - i);
 
 				if (!settled)
-					return refuse("a wrong escape at %zu", i);
+					return refuse_at("a wrong escape", s, i);
 				i += settled - 1;
 			} else if (c == '"') {
 				quoted = false;
@@ -134,11 +148,12 @@ int json_parse(const char *text, size_t n, struct json **ret)
 		return refuse("not UTF-8");
 	c = cJSON_ParseWithLengthOpts(copy, n + 1, &end, 0);
 	if (!c)
-		return refuse("not JSON%s", n && copy[0] == '<' ? ", but a page of HTML" : "");
+		return n && copy[0] == '<' ? refuse("not JSON, but a page of HTML") :
+		       refuse_at("not JSON", copy, end && end <= copy + n ? (size_t)(end - copy) : n);
 	for (; end < copy + n; end++)
 		if ((unsigned char)*end > ' ') {
 			cJSON_Delete(c);
-			return refuse("something follows the JSON value");
+			return refuse_at("something follows the JSON value", copy, (size_t)(end - copy));
 		}
 	*ret = (struct json *)c;
 	return 0;
@@ -415,6 +430,9 @@ int json_raw_next(const char *t, size_t n, size_t *pos, const char **ret_key, si
 		if (i >= n || t[i] != ':')
 			return refuse("a member without a value");
 		i = blanks(t, n, i + 1);
+	} else if (ret_key) {
+		*ret_key = "";
+		*ret_key_n = 0;
 	}
 	end = skip_value(t, n, i);
 	if (!end)
@@ -440,4 +458,262 @@ int json_raw_member(const char *text, size_t n, const char *key, const char **re
 			return 0;
 		}
 	return r < 0 ? r : -ENOENT;
+}
+
+int json_raw_text(const char *text, size_t n, char **ret)
+{
+	_cleanup_(json_freep) struct json *j = NULL;
+	_cleanup_free_ char *quoted = NULL;
+	int r;
+
+	if (n < 2 || *text != '"') {
+		r = str_fmt(&quoted, "\"%.*s\"", (int)n, text);
+		if (r < 0)
+			return r;
+		text = quoted;
+		n += 2;
+	}
+	r = json_parse(text, n, &j);
+	if (r < 0)
+		return r;
+	return json_text(j) ? str_dup(json_text(j), ret) : refuse("not a string");
+}
+
+/* ---- what may be sent ---- */
+
+/* [-] 0 or 123, .5, e+5: its length; 0: it is none. *whole: without fraction and exponent. */
+static size_t number_length(const char *t, size_t n, bool *ret_whole)
+{
+	size_t i = 0, from;
+
+	*ret_whole = true;
+	if (i < n && t[i] == '-')
+		i++;
+	from = i;
+	while (i < n && isdigit((unsigned char)t[i]))
+		i++;
+	if (i == from || (t[from] == '0' && i > from + 1))
+		return 0;
+	if (i < n && t[i] == '.') {
+		*ret_whole = false;
+		from = ++i;
+		while (i < n && isdigit((unsigned char)t[i]))
+			i++;
+		if (i == from)
+			return 0;
+	}
+	if (i < n && (t[i] == 'e' || t[i] == 'E')) {
+		*ret_whole = false;
+		i++;
+		if (i < n && (t[i] == '+' || t[i] == '-'))
+			i++;
+		from = i;
+		while (i < n && isdigit((unsigned char)t[i]))
+			i++;
+		if (i == from)
+			return 0;
+	}
+	return i;
+}
+
+static int check_number(const char *t, size_t n, size_t *ret_n)
+{
+	char copy[400], *end;
+	bool whole;
+	size_t l = number_length(t, n, &whole);
+
+	*ret_n = l;
+	if (!l)
+		return refuse("not a number");
+	if (l >= sizeof(copy))
+		return -ERANGE;
+	memcpy(copy, t, l);
+	copy[l] = 0;
+	errno = 0;
+	if (whole)
+		(void)strtoll(copy, &end, 10);
+	return (whole && errno == ERANGE) || !isfinite(strtod(copy, &end)) ? -ERANGE : 0;
+}
+
+static int check_string(const char *t, size_t n, bool name, size_t *ret_n)
+{
+	size_t i = 1;
+
+	for (; i < n && t[i] != '"'; i++) {
+		int v, low;
+
+		if ((unsigned char)t[i] < ' ')
+			return refuse("a control character in a string");
+		if (t[i] != '\\')
+			continue;
+		v = escape_at(t + i, n - i);
+		if (v < 0) {
+			if (++i >= n || !strchr("\"\\/bfnrt", t[i]))
+				return refuse("a wrong escape");
+			continue;
+		}
+		if (v == 0 && name)
+			return -ERANGE;
+		i += 5;
+		if (v < 0xd800 || v > 0xdfff)
+			continue;
+		low = v < 0xdc00 ? escape_at(t + i + 1, n - i - 1) : -1;
+		if (low < 0xdc00 || low > 0xdfff)
+			return -ERANGE;
+		i += 6;
+	}
+	*ret_n = i + 1;
+	return i < n ? 0 : refuse("a string that does not end");
+}
+
+/* Token by token; that they stand in the right order, json_parse() has seen. */
+int json_check(const char *t, size_t n)
+{
+	_cleanup_(json_freep) struct json *j = NULL;
+	size_t l = 0;
+	int r = json_parse(t, n, &j), range = 0;
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i += l) {
+		l = 1;
+		if (t[i] == '"') {
+			size_t k = skip_string(t, n, i), ignored;
+
+			l = k - i;
+			while (k < n && (unsigned char)t[k] <= ' ')
+				k++;
+			r = check_string(t + i, n - i, k < n && t[k] == ':', &ignored);
+		} else if (t[i] == '-' || isdigit((unsigned char)t[i])) {
+			r = check_number(t + i, n - i, &l);
+			if (r != -EBADMSG && i + l < n && !strchr(" \t\r\n,]}", t[i + l]))
+				r = refuse("not a number");
+		} else if (strncmp(t + i, "true", n - i < 4 ? n - i : 4) == 0 || strncmp(t + i, "null", n - i < 4 ? n - i : 4) == 0) {
+			l = 4;
+		} else if (strncmp(t + i, "false", n - i < 5 ? n - i : 5) == 0) {
+			l = 5;
+		} else if (!strchr(" \t\r\n{}[]:,", t[i])) {
+			return refuse("\"%c\" stands where it cannot", t[i]);
+		}
+		if (r == -ERANGE)
+			range = r;      /* unless it is no JSON at all, which counts more */
+		else if (r < 0)
+			return r;
+		if (!l)
+			l = 1;
+	}
+	return range;
+}
+
+/* ---- two texts ---- */
+
+struct slice {
+	const char *at;
+	size_t n;
+};
+
+static int same_objects(const char *a, size_t a_n, const char *b, size_t b_n)
+{
+	struct map *names = map_new();
+	struct slice *all = NULL;
+	size_t count = 0, room = 0, pos = 0, key_n, n;
+	const char *key, *at;
+	int r = names ? 0 : -ENOMEM;
+
+	while (r == 0 && (r = json_raw_next(a, a_n, &pos, &key, &key_n, &at, &n)) == 1) {
+		if (count == room) {
+			struct slice *more = realloc(all, (room = room * 2 + 16) * sizeof(*all));
+
+			if (!more)
+				r = -ENOMEM;
+			else
+				all = more;
+		}
+		if (r == 1) {
+			all[count++] = (struct slice){at, n};
+			r = 0;
+		}
+	}
+	/* By index: the array has moved while it grew. */
+	pos = count = 0;
+	while (r == 0 && (r = json_raw_next(a, a_n, &pos, &key, &key_n, &at, &n)) == 1) {
+		_cleanup_free_ char *name = NULL;
+
+		r = json_raw_text(key, key_n, &name);
+		if (r == 0)
+			r = map_set(names, name, &all[count++]);
+	}
+	pos = 0;
+	while (r == 0 && (r = json_raw_next(b, b_n, &pos, &key, &key_n, &at, &n)) == 1) {
+		_cleanup_free_ char *name = NULL;
+		struct slice *other = NULL;
+
+		r = json_raw_text(key, key_n, &name);
+		if (r == 0 && !(other = map_remove(names, name)))
+			r = -ENODATA;
+		if (r == 0) {
+			r = json_same(other->at, other->n, at, n);
+			r = r == 1 ? 0 : r == 0 ? -ENODATA : r;
+		}
+	}
+	if (r == 0 && map_count(names))
+		r = -ENODATA;
+	map_free(names);
+	free(all);
+	return r == 0 ? 1 : r == -ENODATA ? 0 : r;
+}
+
+static int same_arrays(const char *a, size_t a_n, const char *b, size_t b_n)
+{
+	size_t at_a = 0, at_b = 0, n, m;
+	const char *one, *other;
+	int r, s;
+
+	for (;;) {
+		r = json_raw_next(a, a_n, &at_a, NULL, NULL, &one, &n);
+		s = json_raw_next(b, b_n, &at_b, NULL, NULL, &other, &m);
+		if (r < 0 || s < 0)
+			return r < 0 ? r : s;
+		if (r != s)
+			return 0;
+		if (!r)
+			return 1;
+		r = json_same(one, n, other, m);
+		if (r != 1)
+			return r;
+	}
+}
+
+static void cut_blanks(const char **at, size_t *n)
+{
+	while (*n && (unsigned char)**at <= ' ') {
+		++*at;
+		--*n;
+	}
+	while (*n && (unsigned char)(*at)[*n - 1] <= ' ')
+		--*n;
+}
+
+/* Both have passed json_parse(), so the depth has an end. */
+int json_same(const char *a, size_t a_n, const char *b, size_t b_n)
+{
+	_cleanup_free_ char *one = NULL, *other = NULL;
+	int r;
+
+	cut_blanks(&a, &a_n);
+	cut_blanks(&b, &b_n);
+	if (a_n == b_n && memcmp(a, b, a_n) == 0)
+		return 1;
+	if (!a_n || !b_n || *a != *b)
+		return 0;
+	if (*a == '{')
+		return same_objects(a, a_n, b, b_n);
+	if (*a == '[')
+		return same_arrays(a, a_n, b, b_n);
+	if (*a != '"')
+		return 0;
+	r = json_raw_text(a, a_n, &one);
+	if (r == 0)
+		r = json_raw_text(b, b_n, &other);
+	return r < 0 ? r : strcmp(one, other) == 0;
 }

@@ -55,9 +55,16 @@ int json_print(const struct json *j, char **ret);
 
 /* Slices of a text, without a copy; within a value, what json_parse() refuses may pass. The value of a member of the outermost object (-ENOENT), and the members or
  * elements of the outermost object or array one after the other: *pos begins at 0; 1 while there is one, 0 at the end,
- * -EBADMSG. *key (may be NULL) is the raw text between the quotes. */
+ * -EBADMSG. *key (may be NULL) is the raw text between the quotes, empty for an element. */
 int json_raw_member(const char *text, size_t n, const char *key, const char **ret, size_t *ret_n);
 int json_raw_next(const char *text, size_t n, size_t *pos, const char **ret_key, size_t *ret_key_n, const char **ret,
                   size_t *ret_n);
+/* The text of a raw string (with or without its quotes): malloc'ed. -EBADMSG. */
+int json_raw_text(const char *text, size_t n, char **ret);
+/* May this be sent as JSON? 0; -EBADMSG: it is none, by the letter (json_parse() is kinder); -ERANGE: a number that no double or no
+ * 64-bit integer holds, half a surrogate pair, a NUL in a name. */
+int json_check(const char *text, size_t n);
+/* Do two texts say the same, whatever the blanks and the order of members? Numbers are compared as they are written. 1, 0, -errno. */
+int json_same(const char *a, size_t a_n, const char *b, size_t b_n);
 
 #endif

@@ -28,19 +28,34 @@ bool str_ends(const char *s, const char *suffix)
 	return a >= b && memcmp(s + a - b, suffix, b) == 0;
 }
 
-int str_fmt(char **ret, const char *format, ...)
+bool str_stem(const char *s, const char *end, char **ret)
 {
-	va_list ap;
-	char *p;
-	int n;
+	if (!str_ends(s, end) || strlen(s) == strlen(end))
+		return false;
+	free(*ret);
+	*ret = strndup(s, strlen(s) - strlen(end));
+	return *ret;
+}
 
-	va_start(ap, format);
-	n = vasprintf(&p, format, ap);
-	va_end(ap);
-	if (n < 0)
+int str_vfmt(char **ret, const char *format, va_list ap)
+{
+	char *p;
+
+	if (vasprintf(&p, format, ap) < 0)
 		return -ENOMEM;
 	*ret = p;
 	return 0;
+}
+
+int str_fmt(char **ret, const char *format, ...)
+{
+	va_list ap;
+	int r;
+
+	va_start(ap, format);
+	r = str_vfmt(ret, format, ap);
+	va_end(ap);
+	return r;
 }
 
 int str_dup(const char *s, char **ret)

@@ -2,6 +2,7 @@
 #ifndef SCIFS_BASE_STR_H
 #define SCIFS_BASE_STR_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -9,8 +10,11 @@
 bool str_eq(const char *a, const char *b);              /* two NULLs are equal */
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
+/* What stands before this end: true and a copy in *ret (what was there is freed), when s ends so and is more than that. */
+bool str_stem(const char *s, const char *end, char **ret);
 /* printf into a new string. -ENOMEM. */
 int str_fmt(char **ret, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int str_vfmt(char **ret, const char *format, va_list ap) __attribute__((format(printf, 2, 0)));
 /* strdup that keeps NULL: -ENOMEM. */
 int str_dup(const char *s, char **ret);
 /* Cut blanks at both ends, in place; returns where it begins. */

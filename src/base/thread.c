@@ -44,6 +44,16 @@ void thread_block_signals(void)
 	pthread_sigmask(SIG_SETMASK, &all, NULL);
 }
 
+void thread_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 /* Born with its signals blocked: one that came between birth and thread_block_signals() would be lost on it. */
 static int born(pthread_t *t, struct thread_pool *p, void *(*fn)(void *))
 {

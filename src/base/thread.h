@@ -2,6 +2,7 @@
 #ifndef SCIFS_BASE_THREAD_H
 #define SCIFS_BASE_THREAD_H
 
+#include <pthread.h>
 #include <stddef.h>
 
 struct thread_pool;
@@ -17,6 +18,8 @@ size_t pool_waiting(struct thread_pool *p);
 void pool_stop(struct thread_pool *p);
 /* pool_stop(), then free: nobody may add any more. NULL is fine. */
 void pool_free(struct thread_pool *p);
+/* A condition whose timed waits go by clock_until(). */
+void thread_cond_init(pthread_cond_t *cond);
 /* No signal is delivered to this thread. */
 void thread_block_signals(void);
 

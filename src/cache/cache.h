@@ -127,7 +127,8 @@ struct policy;
  * policy->fetch_min, later only the sub-blocks that they touch; readers that go on a window that doubles when they stall and
  * is refilled when half of it is used, in requests of policy->fetch_long once they are steady; readers that go backward what
  * lies before them. A file of policy->whole_below or less is fetched whole; where a range is as dear as the whole
- * (policy->range_dear), all of it, or as much of the rest as `share` allows. */
+ * (policy->range_dear), all of it, or as much of the rest as `share` allows. Where policy->fetch_align is set each piece
+ * begins and ends at a multiple of it, that of a random read too. */
 void cache_prefetch(struct cache_cursors *c, const struct policy *p, uint64_t size, uint64_t offset, uint64_t n, bool stalled,
                     uint64_t share, uint64_t *ret_first, uint64_t *ret_count);
 

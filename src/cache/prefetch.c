@@ -185,6 +185,16 @@ void cache_prefetch(struct cache_cursors *c, const struct policy *p, uint64_t si
 		if (!stalled)
 			w = (struct wanted){0};
 	}
+	if (w.end && p->fetch_align) {
+		/* What a part costs here is mostly the request: all of its piece is had with it. Who goes on has had what is before, and
+		 * gets no more behind than there is room for until it is read. */
+		uint64_t to = least((w.end + p->fetch_align - 1) / p->fetch_align * p->fetch_align, size);
+
+		w.first -= k ? 0 : w.first % p->fetch_align;
+		w.end = k ? most(w.end, least(to, w.first + part_of(c, share))) : to;
+		if (k)
+			k->ahead = most(k->ahead, w.end);
+	}
 	*ret_first = w.end ? w.first : offset;
 	*ret_count = w.end - w.first;
 }

@@ -12,19 +12,17 @@
 #define COMPLAINT_MAX 4096
 #define NEAR 3          /* letters apart, for "did you mean" */
 
-const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_status, &cmd_refresh, &cmd_version, NULL};
+const struct command *const commands[] = {&cmd_mount, &cmd_umount, &cmd_sync, &cmd_uploads, &cmd_status, &cmd_refresh,
+                                         &cmd_version, NULL};
 
 void cli_complain(const char *format, ...)
 {
 	_cleanup_free_ char *line = NULL, *safe = NULL;
 	va_list ap;
-	int n;
 
 	va_start(ap, format);
-	n = vasprintf(&line, format, ap);
+	(void)str_vfmt(&line, format, ap);      /* without memory it says so */
 	va_end(ap);
-	if (n < 0)
-		line = NULL;
 	/* It may hold words of a server, of a file, of anybody. */
 	safe = line ? str_printable(line, COMPLAINT_MAX) : NULL;
 	fprintf(stderr, "scifs: %s\n", safe ? safe : "out of memory");

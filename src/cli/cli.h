@@ -12,7 +12,7 @@ struct command {
 	int (*run)(int argc, char **argv);      /* argv[0] is the command's name; returns an exit status */
 };
 
-extern const struct command cmd_mount, cmd_umount, cmd_status, cmd_refresh, cmd_version;
+extern const struct command cmd_mount, cmd_umount, cmd_sync, cmd_uploads, cmd_status, cmd_refresh, cmd_version;
 /* NULL-terminated. */
 extern const struct command *const commands[];
 

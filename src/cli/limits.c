@@ -1,4 +1,4 @@
-/* limits.c - how much memory and disk a mount may have when the user does not say. */
+/* limits.c - how much memory and disk a mount may have, and where, when the user does not say. */
 #include "cli/limits.h"
 
 #include <errno.h>
@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 
 #include "base/buf.h"
 #include "base/file.h"
@@ -64,15 +65,15 @@ uint64_t limit_memory(uint64_t given)
 	return given < MEMORY_LEAST ? MEMORY_LEAST : given;
 }
 
-static int default_dir(char **ret)
+static int default_dir(const char *variable, const char *in_home, const char *of_system, char **ret)
 {
-	const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	const char *xdg = getenv(variable), *home = getenv("HOME");
 
 	if (xdg && *xdg == '/')
 		return str_fmt(ret, "%s/scifs", xdg);
 	if (home && *home == '/')
-		return str_fmt(ret, "%s/.cache/scifs", home);
-	return str_dup("/var/cache/scifs", ret);        /* at boot there is no home */
+		return str_fmt(ret, "%s/%s/scifs", home, in_home);
+	return str_dup(of_system, ret);         /* at boot there is no home */
 }
 
 int limit_cache(const char *dir, uint64_t size, uint64_t free_min, char **ret_dir, uint64_t *ret_size, uint64_t *ret_free)
@@ -84,7 +85,7 @@ int limit_cache(const char *dir, uint64_t size, uint64_t free_min, char **ret_di
 	*ret_size = *ret_free = 0;
 	if (dir && strcmp(dir, "none") == 0)
 		return 0;
-	r = dir ? str_dup(dir, ret_dir) : default_dir(ret_dir);
+	r = dir ? str_dup(dir, ret_dir) : default_dir("XDG_CACHE_HOME", ".cache", "/var/cache/scifs", ret_dir);
 	if (r < 0)
 		return r;
 	if (file_mkdirs(*ret_dir, 0700) < 0 || statvfs(*ret_dir, &st) < 0) {
@@ -95,4 +96,24 @@ int limit_cache(const char *dir, uint64_t size, uint64_t free_min, char **ret_di
 	*ret_size = size ? size : all / 10 < CACHE_DEFAULT ? all / 10 : CACHE_DEFAULT;
 	*ret_free = free_min ? free_min : all / 20 < FREE_DEFAULT ? all / 20 : FREE_DEFAULT;
 	return 0;
+}
+
+int limit_state(const char *dir, char **ret)
+{
+	return dir ? str_dup(dir, ret) : default_dir("XDG_STATE_HOME", ".local/state", "/var/lib/scifs", ret);
+}
+
+bool limit_is_remote(const char *dir)
+{
+	/* linux/magic.h has not all of them: NFS, SMB, SMB2, CIFS, AFS (two), Ceph, 9P, FUSE, Lustre, GPFS, PanFS. */
+	static const unsigned long remote[] = {0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x5346414f, 0x6b414653, 0x00c36400,
+	                                       0x01021997, 0x65735546, 0x0bd00bd0, 0x47504653, 0xaad7aaea};
+	struct statfs st;
+
+	if (statfs(dir, &st) < 0)
+		return false;
+	for (size_t i = 0; i < sizeof(remote) / sizeof(remote[0]); i++)
+		if (((unsigned long)st.f_type & 0xffffffffu) == remote[i])
+			return true;
+	return false;
 }

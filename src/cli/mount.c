@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,6 +31,7 @@
 #include "cli/password.h"
 #include "conf/conf.h"
 #include "fs/fs.h"
+#include "spool/spool.h"
 
 /* Of the memory that the user grants, blocks get so much; the rest is for nodes, listings and buffers. */
 #define BLOCK_SHARE_PERCENT 75
@@ -43,17 +45,20 @@ struct mounting {
 	struct http *http;
 	struct session *session;
 	struct cache *cache;
+	struct spool *spool;            /* NULL: read only */
 	struct fs *fs;
 };
 
+/* The first signal ends the mount, the second also the wait for what is owed: none is lost that comes before it is up. */
 static struct fs *running;
-static volatile sig_atomic_t stopped;
+static volatile sig_atomic_t early;
 
 static void on_signal(int sig)
 {
-	stopped = 1;
 	if (running)
 		fs_stop(running);
+	else
+		early++;
 }
 
 static void print_option(const struct option *o, const char *scheme)
@@ -175,10 +180,6 @@ static int read_files(struct mounting *m)
 		r = conf_read_file(m->conf, CONF_SYSTEM, "/etc/scifs/scifs.conf", &m->source, &why);
 	if (r == 0)
 		r = backend_parse_source(m->source, &m->backend, &m->url, &m->path, &why);
-	if (r == 0 && !conf_bool(m->conf, "ro")) {
-		r = str_dup("ro=no: this release only reads", &why);
-		r = r < 0 ? r : -EINVAL;
-	}
 	if (r == 0 && conf_string(m->conf, "ca") && access(conf_string(m->conf, "ca"), R_OK) < 0) {
 		r = -errno;
 		(void)str_fmt(&why, "%s: the certificates of option ca cannot be read: %s", conf_string(m->conf, "ca"), strerror(-r));
@@ -336,9 +337,12 @@ static int log_in(struct mounting *m, struct credentials *k)
 		.list_ttl_ms = conf_ms(c, "list_ttl"),
 		.timeout_ms = conf_given(c, "timeout") ? conf_ms(c, "timeout") : 0,    /* else a slow server's backend knows better */
 		.slow_ms = conf_ms(c, "slow_timeout"),
+		.upload_chunk = conf_size(c, "upload_chunk"),
+		.upload_parallel = (unsigned)conf_size(c, "upload_parallel"),
+		.upload_batch = (unsigned)conf_size(c, "upload_batch"),
 	};
 	struct login who = {.url = m->url, .path = m->path, .api = conf_string(c, "api"), .token = k->token, .api_key = k->api_key,
-	                    .password = k->password, .user = k->user, .option = option_of, .config = c, .override = &override};
+	                    .password = k->password, .user = k->user, .option = option_of, .config = c, .override = &override, .read_only = conf_bool(c, "ro")};
 	char *why = NULL;
 	int r;
 
@@ -370,6 +374,59 @@ static int make_cache(struct mounting *m)
 	return r < 0 ? fail(EXIT_OTHER, NULL, strerror(-r)) : EXIT_DONE;
 }
 
+/* To the rooms 0 is "the default"; who says quiet=0 means none. */
+static unsigned some_ms(const struct conf *c, const char *name)
+{
+	unsigned ms = conf_ms(c, name);
+
+	return ms ? ms : 1;
+}
+
+static bool keeps_times_there(const struct mounting *m)
+{
+	const struct backend *b = m->session->backend;
+
+	return b->mtime_own || (str_eq(conf_string(m->conf, "mtime"), "meta") && b->mtime_attr);
+}
+
+/* Where what is written is safe until the server has it. What an earlier mount left there is read, and waited for if that one is
+ * still at it. */
+static int open_spool(struct mounting *m)
+{
+	const struct conf *c = m->conf;
+	_cleanup_free_ char *state = NULL, *why = NULL;
+	struct spool_config sc = {
+		.limit = conf_size(c, "spool_limit"),
+		.quiet_ms = some_ms(c, "quiet"),
+		.held_ms = some_ms(c, "held"),
+		.full_wait_ms = some_ms(c, "full_wait"),
+		.retry_ms = some_ms(c, "upload_retry"),
+		.retry_max_ms = some_ms(c, "upload_retry_max"),
+		.takeover_ms = some_ms(c, "takeover"),
+		.mtime_meta = keeps_times_there(m),
+	};
+	int r;
+
+	if (conf_bool(c, "ro") || !backend_can_write(m->session))
+		return EXIT_DONE;
+	r = limit_state(conf_string(c, "state"), &state);
+	/* For .scifs/config.json: who asks what is owed is told where it lies. */
+	if (r == 0)
+		r = conf_set(m->conf, CONF_SYSTEM, "state", "state", state, &why);
+	if (r < 0)
+		return fail(EXIT_OTHER, TAKE(why), strerror(-r));
+	sc.state = state;
+	r = spool_open(&sc, m->session, &m->spool, &why);
+	if (r < 0) {
+		cli_complain("%s%s%s: -o state=DIR keeps what is written elsewhere, -o ro mounts for reading only", why ? why : state,
+		             why ? "" : ": ", why ? "" : strerror(-r));
+		return r == -ENOMEM ? EXIT_OTHER : EXIT_MOUNT;
+	}
+	if (limit_is_remote(state))
+		log_warn("%s lies on the network: what is written is as safe as that is; -o state=DIR names a folder of this machine", state);
+	return EXIT_DONE;
+}
+
 static void handle_signals(void)
 {
 	struct sigaction stop = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
@@ -396,34 +453,72 @@ static int build(struct mounting *m)
 		.negative_ttl_ms = conf_ms(c, "negative_ttl"),
 		.soft_wait_ms = conf_ms(c, "soft_wait"),
 		.memory = block_memory(m),
+		.read_only = !m->spool,
+		.acts = !conf_bool(c, "ro"),
+		.close_remote = str_eq(conf_string(c, "close"), "remote"),
+		.fsync_local = str_eq(conf_string(c, "fsync"), "local"),
+		.mtime_meta = keeps_times_there(m),
+		.upload_open_ms = conf_ms(c, "upload_open"),
+		.drain_ms = some_ms(c, "drain"),
 	};
 	char *why = NULL;
 	int r = conf_json(c, &json);
 
 	fc.config_json = buf_str(&json);
+	if (str_eq(conf_string(c, "mtime"), "meta") && !fc.mtime_meta)
+		log_warn("%s has no place for times that are set: they are kept on this machine, as with mtime=state", m->source);
 	if (r == 0)
-		r = fs_new(&fc, m->session, m->http, m->cache, &m->fs);
+		r = fs_new(&fc, m->session, m->http, m->cache, m->spool, &m->fs);
 	if (r < 0)
 		return fail(EXIT_OTHER, NULL, strerror(-r));
 	r = fs_check(m->fs, &why);
 	if (r < 0)
 		return fail(EXIT_REACH, why, strerror(-r));
 	/* From here on a signal must not leave a mount behind. */
-	running = m->fs;
 	handle_signals();
 	r = fs_mount(m->fs, &why);
 	return r < 0 ? fail(EXIT_MOUNT, why, strerror(-r)) : EXIT_DONE;
+}
+
+/* From here on signals reach fs; so do those that came earlier. */
+static void let_signals_in(struct mounting *m)
+{
+	sigset_t ours, old;
+
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGTERM);
+	sigaddset(&ours, SIGINT);
+	sigaddset(&ours, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &ours, &old);
+	running = m->fs;
+	for (; early > 0; early--)
+		fs_stop(m->fs);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+/* What fs_run() could not send stays where it is safe. */
+static void log_owed(struct mounting *m)
+{
+	char size[STR_SIZE_MAX];
+	unsigned n = 0, refused = 0;
+	uint64_t bytes = 0;
+
+	spool_owed(m->spool, &n, &bytes, &refused);
+	log_warn("%u uploads (%s, %u of them refused) are still owed to %s: they are kept in %s, and the next mount goes on with them", n,
+	         str_format_size(bytes, size), refused, m->source, conf_string(m->conf, "state"));
 }
 
 static void tear_down(struct mounting *m)
 {
 	running = NULL;
 	fs_free(m->fs);
+	spool_free(m->spool);
 	if (m->session)
 		m->backend->close(m->session);
 	http_free(m->http);
 	cache_free(m->cache);
 	m->fs = NULL;
+	m->spool = NULL;
 	m->session = NULL;
 	m->http = NULL;
 	m->cache = NULL;
@@ -451,6 +546,8 @@ static int serve(struct mounting *m, struct credentials *k, int ready_fd)
 		status = log_in(m, k);
 	credentials_done(k);
 	if (status == EXIT_DONE)
+		status = open_spool(m);
+	if (status == EXIT_DONE)
 		status = build(m);
 	if (status != EXIT_DONE) {
 		tear_down(m);
@@ -476,12 +573,13 @@ static int serve(struct mounting *m, struct credentials *k, int ready_fd)
 		if (chdir("/") < 0)
 			log_debug("cannot leave the current directory");
 	}
-	if (stopped)
-		fs_stop(m->fs);
+	let_signals_in(m);
 	r = fs_run(m->fs);
 	log_info("%s is unmounted from %s", m->source, m->dir);
+	if (r > 0)
+		log_owed(m);
 	tear_down(m);
-	return r < 0 ? EXIT_OTHER : EXIT_DONE;
+	return r < 0 ? EXIT_OTHER : r > 0 ? EXIT_PART : EXIT_DONE;
 }
 
 static int in_background(struct mounting *m, struct credentials *k)
@@ -571,8 +669,8 @@ const struct command cmd_mount = {
 	.name = "mount",
 	.usage = "mount SOURCE DIR [-f] [-d] [-o option,...] [--option=value ...]",
 	.help = "mount a repository",
-	.more = "  SOURCE  girder+https://host[/collection/NAME/...], https://host (asked which kind it is), memory: (a sample, without\n"
-	        "          a server), or a profile of scifs.conf(5)\n"
+	.more = "  SOURCE  girder+https://host[/collection/NAME/...], reduct+https://host[/BUCKET], https://host (asked which kind it is),\n"
+	        "          memory: (a sample, without a server), or a profile of scifs.conf(5)\n"
 	        "  DIR     an empty directory, or /dev/fd/N: a mount of /dev/fuse that was handed down\n"
 	        "  -f      stay in the foreground\n"
 	        "  -d      the same, with the debug log\n",

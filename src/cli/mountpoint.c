@@ -107,6 +107,44 @@ int mountpoint_holds(const char *path)
 	return found;
 }
 
+/* A link of /proc may end with " (deleted)". */
+static bool is_below(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return strncmp(path, dir, n) == 0 && (!path[n] || path[n] == '/' || path[n] == ' ');
+}
+
+int mountpoint_find(const char *path, char **ret_dir, char **ret_below)
+{
+	_cleanup_free_ char *real = realpath(path, NULL), *line = NULL, *dir = NULL;
+	struct mount_line m;
+	struct stat st;
+	size_t room = 0;
+	FILE *f;
+
+	if (!real || stat(real, &st) < 0) {
+		cli_complain("%s: %s", path, mountpoint_is_dead(errno) ? "the mount is dead: scifs umount it" : strerror(errno));
+		return EXIT_MOUNT;
+	}
+	f = fopen("/proc/self/mountinfo", "re");
+	while (f && getline(&line, &room, f) > 0)
+		if (read_line(line, &m) && m.scifs && makedev(m.major, m.minor) == st.st_dev && is_below(real, m.at)) {
+			free(dir);
+			dir = strdup(m.at);
+		}
+	if (f)
+		fclose(f);
+	if (!dir) {
+		cli_complain("%s: it is not in a scifs mount", path);
+		return EXIT_MOUNT;
+	}
+	if (str_dup(real + strlen(dir), ret_below) < 0)
+		return EXIT_OTHER;
+	*ret_dir = TAKE(dir);
+	return EXIT_DONE;
+}
+
 bool mountpoint_is_dead(int err)
 {
 	return err == ENOTCONN || err == ECONNABORTED;  /* the second while the kernel is still at it */
@@ -299,13 +337,6 @@ int mountpoint_check(char **io_dir, bool allow_other)
 }
 
 /* ---- who is in there ---- */
-
-static bool is_below(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return strncmp(path, dir, n) == 0 && (!path[n] || path[n] == '/' || path[n] == ' ');
-}
 
 static bool link_below(int at, const char *name, const char *dir)
 {

@@ -12,6 +12,9 @@ enum mounted { MOUNTED_NOTHING, MOUNTED_SCIFS, MOUNTED_OTHER };
 enum mounted mountpoint_look(const char *dir, uid_t *ret_owner);
 /* Is this file or directory in a scifs mount? -errno when it cannot be looked at; else 0 or 1. */
 int mountpoint_holds(const char *path);
+/* In which scifs mount is it? Its mount point, and the path from there on ("" or "/a/b"); both malloc'ed. An exit status; it has
+ * complained then. */
+int mountpoint_find(const char *path, char **ret_dir, char **ret_below);
 /* Does this errno say that the process of a mount has died? */
 bool mountpoint_is_dead(int err);
 /* An absolute path without links, also of a mount that is dead: its folder is asked, not it. -errno. */

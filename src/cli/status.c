@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "cli/cli.h"
 #include "cli/mountpoint.h"
+#include "cli/owed.h"
 
 /* Is it in a mount of ours? Else it complains. */
 static int check(const char *path)
@@ -20,6 +21,26 @@ static int check(const char *path)
 		return EXIT_DONE;
 	cli_complain("%s: %s", path, r == 0 ? "it is not in a scifs mount" : mountpoint_is_dead(-r) ? "the mount is dead: scifs umount it" : strerror(-r));
 	return EXIT_MOUNT;
+}
+
+static void print_owed(const struct json *status)
+{
+	char count[OWED_COUNT_MAX], room[STR_SIZE_MAX];
+	struct owed o = {0};
+	bool writable = true;
+
+	owed_read(status, &o);
+	(void)json_bool_opt(status, "writable", &writable);
+	if (!writable && !o.files) {
+		puts("uploads        none: it is read only");
+		return;
+	}
+	printf("%-14s %s", "uploads", o.files ? owed_count(o.files, o.bytes, count) : "nothing is owed");
+	if (o.refused)
+		printf(", %llu refused", (unsigned long long)o.refused);
+	if (o.held)
+		printf(", %llu held", (unsigned long long)o.held);
+	printf("; room for %s\n", str_format_size(o.room, room));
 }
 
 static int status_run(int argc, char **argv)
@@ -59,7 +80,9 @@ static int status_run(int argc, char **argv)
 	for (const struct json *m = json_first(j); m; m = json_next(m)) {
 		_cleanup_free_ char *value = NULL;
 
-		if (json_text(m))
+		if (strcmp(json_key(m), "uploads") == 0)
+			print_owed(j);
+		else if (json_text(m))
 			printf("%-14s %s\n", json_key(m), json_text(m));
 		else if (json_print(m, &value) == 0)
 			printf("%-14s %s\n", json_key(m), value);

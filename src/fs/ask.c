@@ -31,9 +31,8 @@ void fs_answered(struct fs *fs, int r)
 
 bool fs_wait_changed_locked(struct fs *fs, const bool *waiting, unsigned ms)
 {
-	struct timespec until;
+	struct timespec until = clock_until(ms);
 
-	fs_wait_until(&until, ms);
 	while (*waiting)
 		if (pthread_cond_timedwait(&fs->changed, &fs->lock, &until) == ETIMEDOUT)
 			return !*waiting;

@@ -67,6 +67,15 @@ static int give_names(struct fs *fs, struct listing *l)
 	return name_assign(fs->config.names, l->objects.at, l->objects.n, l->names);
 }
 
+/* Does the listing name something that is not to be shown: what was removed here since it was asked for; what somebody else has
+ * under the name of a new thing of ours, which may be ours on its way. */
+static bool hidden_locked(struct fs *fs, const struct node *dir, const char *name, const struct object *o, uint64_t at)
+{
+	const struct node *mine = map_get(dir->dir->by_name, name);
+
+	return node_gone_locked(fs, o->id, at) || (mine && node_is_local_locked(mine));
+}
+
 /* The listing becomes the directory's children. */
 static int install(struct fs *fs, struct node *dir, struct listing *l, uint64_t at)
 {
@@ -84,6 +93,8 @@ static int install(struct fs *fs, struct node *dir, struct listing *l, uint64_t 
 	for (size_t i = 0; r == 0 && i < l->objects.n; i++) {
 		struct node *n;
 
+		if (hidden_locked(fs, dir, l->names[i], &l->objects.at[i], at))
+			continue;
 		r = node_enter_locked(fs, dir, l->names[i], &l->objects.at[i], at, &n);
 		if (r == -ELOOP) {
 			r = 0;
@@ -91,6 +102,11 @@ static int install(struct fs *fs, struct node *dir, struct listing *l, uint64_t 
 		}
 		if (r < 0)
 			break;
+		if (n->parent != dir || strcmp(n->name, l->names[i]) != 0) {
+			/* Moved here since the listing was asked for. */
+			node_unref_locked(n);
+			continue;
+		}
 		if (vec_push(&order, n) < 0 || map_set(by_name, l->names[i], n) < 0) {
 			if (order.n && order.at[order.n - 1] == n)
 				order.n--;
@@ -98,6 +114,19 @@ static int install(struct fs *fs, struct node *dir, struct listing *l, uint64_t 
 			r = -ENOMEM;
 		}
 	}
+	/* What came here since, or is not there yet, stays. */
+	while (r == 0 && map_next(d->by_name, &it, &name, &value)) {
+		struct node *n = value;
+
+		if (n->parent != dir || map_get(by_name, name) || !(node_has_owed_locked(n) || (n->local_at && n->local_at >= at)))
+			continue;
+		r = vec_push(&order, n);
+		if (r == 0) {
+			node_ref_locked(n);
+			r = map_set(by_name, name, n);
+		}
+	}
+	it = (struct map_iter){0};
 	if (r < 0) {
 		for (size_t i = 0; i < order.n; i++)
 			node_unref_locked(order.at[i]);
@@ -148,7 +177,7 @@ static int install(struct fs *fs, struct node *dir, struct listing *l, uint64_t 
 }
 
 /* A known child that the new listing leaves out: a copy of it. */
-static bool find_missing(struct fs *fs, struct node *dir, const struct listing *l, struct object *ret)
+static bool find_missing(struct fs *fs, struct node *dir, const struct listing *l, uint64_t at, struct object *ret)
 {
 	struct map_iter it = {0};
 	struct map *ids;
@@ -166,7 +195,8 @@ static bool find_missing(struct fs *fs, struct node *dir, const struct listing *
 		while (ids && !found && map_next(dir->dir->by_name, &it, &name, &value)) {
 			const struct node *n = value;
 
-			found = n->object_at && n->object.id && !map_get(ids, n->object.id) && object_copy(&n->object, ret) == 0;
+			found = n->object_at && n->object.id && !map_get(ids, n->object.id) && !node_has_owed_locked(n) &&
+			        !(n->local_at && n->local_at >= at) && object_copy(&n->object, ret) == 0;
 		}
 	map_free(ids);
 	return found;
@@ -174,13 +204,13 @@ static bool find_missing(struct fs *fs, struct node *dir, const struct listing *
 
 /* Before something is believed to have vanished it is looked at by its id: a server may show less to somebody whose login has
  * ended, without a word. That look makes the backend notice; then the listing is made once more. */
-static int confirm(struct fs *fs, struct node *dir, const struct object *o, struct listing *l)
+static int confirm(struct fs *fs, struct node *dir, const struct object *o, struct listing *l, uint64_t at)
 {
 	struct object missing = {0}, now = {0};
 	struct listing again = {0};
 	int r;
 
-	if (!fs->session->backend->stat || !find_missing(fs, dir, l, &missing))
+	if (!fs->session->backend->stat || !find_missing(fs, dir, l, at, &missing))
 		return 0;
 	r = backend_stat(fs->session, &missing, &now);
 	object_done(&missing);
@@ -242,7 +272,7 @@ static int list_now(struct fs *fs, struct node *dir)
 	if (r == 0)
 		r = give_names(fs, &l);
 	if (r == 0)
-		r = confirm(fs, dir, &o, &l);
+		r = confirm(fs, dir, &o, &l, at);
 	if (r == 0)
 		r = install(fs, dir, &l, at);
 	listing_done(&l);
@@ -292,6 +322,7 @@ static int load(struct fs *fs, struct node *dir, unsigned max_age_ms, bool usabl
 	if (dir->control)
 		return 0;
 	keep_load(fs, dir);
+	write_show_drafts(fs, dir);
 	pthread_mutex_lock(&fs->lock);
 	if (d->listed && d->listed_at && fs_now_age(d->listed_at) <= max_age_ms) {
 		pthread_mutex_unlock(&fs->lock);
@@ -359,8 +390,17 @@ static void absent_locked(struct dir *d, const char *name)
 		(void)map_set(d->absent, name, (void *)(uintptr_t)clock_mono_ms());     /* only a wish to save a request */
 }
 
-/* One name from the server. 1: *ret; 0: list instead; -ENOENT and others. */
-static int lookup_one(struct fs *fs, struct node *dir, const char *name, struct node **ret)
+/* What is known already, where it is listed: another name for it does not move it there. */
+static struct node *known_elsewhere(struct fs *fs, const struct page *page, char *const *names, const char *name)
+{
+	for (size_t i = 0; i < page->objects.n; i++)
+		if (names[i] && strcmp(names[i], name) == 0 && page->objects.at[i].kind == OBJECT_FILE)
+			return node_by_id(fs, page->objects.at[i].id);
+	return NULL;
+}
+
+/* One name from the server, perhaps one that no listing shows. 1: *ret; 0: list instead; -ENOENT and others. */
+static int lookup_one(struct fs *fs, struct node *dir, const char *name, bool unlisted, struct node **ret)
 {
 	_cleanup_(page_done) struct page page = {0};
 	_cleanup_free_ char *raw = NULL;
@@ -379,15 +419,21 @@ static int lookup_one(struct fs *fs, struct node *dir, const char *name, struct 
 		return r == -ENOENT ? 0 : r;    /* the directory itself: the listing will tell */
 	names = calloc(page.objects.n + 1, sizeof(*names));
 	r = names ? name_assign(fs->config.names, page.objects.at, page.objects.n, names) : -ENOMEM;
+	if (r == 0 && unlisted && (*ret = known_elsewhere(fs, &page, names, name)))
+		r = 1;
 	WITH_LOCK(&fs->lock) {
-		for (size_t i = 0; r >= 0 && i < page.objects.n; i++) {
+		for (size_t i = 0; r == 0 && i < page.objects.n; i++) {
 			struct node *n, *was;
 
-			if (strcmp(names[i], name) != 0)
+			if (strcmp(names[i], name) != 0 || hidden_locked(fs, dir, name, &page.objects.at[i], at))
 				continue;
 			r = node_enter_locked(fs, dir, name, &page.objects.at[i], at, &n);
 			if (r < 0)
 				break;
+			if (n->parent != dir || strcmp(n->name, name) != 0) {
+				node_unref_locked(n);
+				continue;
+			}
 			was = map_get(dir->dir->by_name, name);
 			if (was != n && map_set(dir->dir->by_name, name, n) == 0) {
 				node_ref_locked(n);
@@ -415,6 +461,7 @@ struct lookup {
 	struct question question;
 	struct node *dir, *found;       /* references */
 	char *name;
+	bool unlisted;
 	int r;                          /* lookup_one()'s */
 };
 
@@ -422,7 +469,7 @@ static void lookup_ask(struct question *q)
 {
 	struct lookup *x = container_of(q, struct lookup, question);
 
-	x->r = lookup_one(q->fs, x->dir, x->name, &x->found);
+	x->r = lookup_one(q->fs, x->dir, x->name, x->unlisted, &x->found);
 	fs_answered(q->fs, x->r);
 }
 
@@ -437,7 +484,7 @@ static void lookup_done(struct question *q)
 }
 
 /* lookup_one(); or -EAGAIN soon, when something is known already and the server takes its time. */
-static int lookup_softly(struct fs *fs, struct node *dir, const char *name, bool usable, struct node **ret)
+static int lookup_softly(struct fs *fs, struct node *dir, const char *name, bool usable, bool unlisted, struct node **ret)
 {
 	struct lookup *x = calloc(1, sizeof(*x));
 	int r;
@@ -447,6 +494,7 @@ static int lookup_softly(struct fs *fs, struct node *dir, const char *name, bool
 	x->question = (struct question){.fs = fs, .ask = lookup_ask, .done = lookup_done, .holders = 1};
 	x->dir = node_ref(dir);
 	x->name = strdup(name);
+	x->unlisted = unlisted;
 	r = !x->name ? -ENOMEM : question_ask(&x->question, usable) ? x->r : -EAGAIN;
 	if (r == 1)
 		*ret = TAKE(x->found);
@@ -475,7 +523,7 @@ static unsigned large_lookups(const struct fs *fs)
 int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **ret)
 {
 	struct node *n = NULL;
-	bool one = false, usable = false;
+	bool one = false, usable = false, unlisted;
 	int r = 0;
 
 	if (!dir->dir)
@@ -487,12 +535,15 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 	if (strlen(name) > FS_NAME_MAX)
 		return -ENAMETOOLONG;
 	keep_load(fs, dir);
+	write_show_drafts(fs, dir);
 	WITH_LOCK(&fs->lock) {
 		struct dir *d = dir->dir;
 		uint64_t absent_at;
 
 		n = child_locked(dir, name);
-		if (believed_locked(fs, dir) || (n && fs_now_age(n->object_at) <= fs->attr_ttl_ms)) {
+		unlisted = !n && dir->object.id && backend_unlisted(fs->session, &dir->object, name);
+		if ((believed_locked(fs, dir) && !unlisted) || (n && node_has_owed_locked(n)) ||
+		    (n && fs_now_age(n->object_at) <= fs->attr_ttl_ms)) {
 			*ret = n;
 			return n ? 0 : -ENOENT;
 		}
@@ -500,15 +551,16 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 		absent_at = (uint64_t)(uintptr_t)map_get(d->absent, name);
 		if (!n && absent_at && fs_now_age(absent_at) <= fs->config.negative_ttl_ms)
 			return -ENOENT;
-		one = !d->listing && (d->listed && d->order.n > LARGE ? d->cold_lookups < large_lookups(fs)
-		                                                      : !d->listed && d->cold_lookups < COLD_LOOKUPS);
+		one = (unlisted && believed_locked(fs, dir)) ||
+		      (!d->listing && (d->listed && d->order.n > LARGE ? d->cold_lookups < large_lookups(fs)
+		                                                       : !d->listed && d->cold_lookups < COLD_LOOKUPS));
 	}
 	if (one) {
 		struct node *found = NULL;
 
-		r = lookup_softly(fs, dir, name, usable, &found);
+		r = lookup_softly(fs, dir, name, usable, unlisted, &found);
 		if (r == -ENOENT && n && is_alive(fs, n))
-			r = lookup_softly(fs, dir, name, usable, &found);
+			r = lookup_softly(fs, dir, name, usable, unlisted, &found);
 		if (r == 1) {
 			node_unref(n);
 			*ret = found;
@@ -529,7 +581,7 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 	r = load(fs, dir, fs->list_ttl_ms, usable);
 	if (r == -EACCES && !one) {
 		/* What may not be listed can have things that whoever knows their names may see. */
-		r = lookup_softly(fs, dir, name, false, ret);
+		r = lookup_softly(fs, dir, name, false, false, ret);
 		return r == 1 ? 0 : r == 0 ? -EACCES : r;
 	}
 	if (r < 0)
@@ -538,6 +590,10 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 		n = child_locked(dir, name);
 		if (n && dir->stale)
 			n->stale = true;
+	}
+	if (!n && unlisted && !one) {
+		r = lookup_softly(fs, dir, name, false, true, ret);
+		return r == 1 ? 0 : r == 0 ? -ENOENT : r;
 	}
 	*ret = n;
 	return n ? 0 : -ENOENT;

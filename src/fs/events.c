@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/str.h"
 #include "fs/private.h"
 
 #define JOURNAL_MAX (1u << 20)
@@ -69,6 +70,21 @@ static int begin(struct buf *b)
 	return buf_addf(b, "{\"time\": \"%s\"", when);
 }
 
+/* Of something that has no name here any more, as it waits to be removed. Without a request. */
+static char *path_of_removed(struct fs *fs, const char *id)
+{
+	_cleanup_free_ char *dir = NULL, *raw = NULL, *name = NULL, *in = NULL;
+	_cleanup_(node_unrefp) struct node *parent = NULL;
+	char *path = NULL;
+
+	if (!fs->spool || spool_removal_of(fs->spool, id, &dir, &raw) < 0 || name_display(fs->config.names, raw, id, &name) < 0)
+		return NULL;
+	parent = node_by_id(fs, dir);
+	if (parent && node_path(parent, &in) == 0)
+		(void)str_fmt(&path, "%s/%s", strcmp(in, "/") == 0 ? "" : in, name);
+	return path;
+}
+
 static void on_fault(void *arg, const struct fault *f)
 {
 	struct fs *fs = arg;
@@ -79,6 +95,8 @@ static void on_fault(void *arg, const struct fault *f)
 
 	if (n && node_path(n, &path) < 0)
 		path = NULL;
+	else if (!n && f->id)
+		path = path_of_removed(fs, f->id);
 	node_unref(n);
 	atomic_fetch_add(&fs->count_errors, 1);
 	if (r == 0)
@@ -101,9 +119,43 @@ static void on_fault(void *arg, const struct fault *f)
 		journal_line(fs->errors, &b);
 }
 
+void errors_add(struct fs *fs, const char *op, struct node *n, int err, const char *message)
+{
+	_cleanup_buf_ struct buf b = BUF_MAX(16384);
+	_cleanup_free_ char *path = NULL;
+	int r = begin(&b);
+
+	if (n && node_path(n, &path) < 0)
+		path = NULL;
+	atomic_fetch_add(&fs->count_errors, 1);
+	log_warn("%s: %s %s: %s: %s", fs->config.source, op, path ? path : "", strerror(-err), message);
+	if (r == 0)
+		r = member(&b, "path", path);
+	if (r == 0)
+		r = member(&b, "op", op);
+	if (r == 0)
+		r = buf_addf(&b, ", \"errno\": %d", -err);
+	if (r == 0)
+		r = member(&b, "message", message);
+	if (r == 0 && buf_adds(&b, "}\n") == 0)
+		journal_line(fs->errors, &b);
+}
+
+static void wake(void *arg)
+{
+	struct fs *fs = arg;
+
+	spool_wake(fs->spool);
+}
+
+/* On the engine's thread: what may wait for a lock that is held over the disk is done elsewhere. */
 static void on_host(void *arg, const char *origin, bool silent)
 {
-	events_add(arg, silent ? "silent" : "answers", NULL, origin);
+	struct fs *fs = arg;
+
+	events_add(fs, silent ? "silent" : "answers", NULL, origin);
+	if (!silent && fs->spool)
+		(void)pool_add(fs->askers, wake, fs);   /* else it goes when its delay is over */
 }
 
 int events_init(struct fs *fs)

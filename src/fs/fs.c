@@ -15,6 +15,9 @@
 #define CALLERS_QUEUE 65536
 #define SOFT_WAIT_DEFAULT_MS 1000
 #define NEGATIVE_TTL_DEFAULT_MS 5000
+#define DRAIN_DEFAULT_MS (10 * 60 * 1000)
+#define CLOSING_MAX_MS 60000     /* the last closes, which may have to bring the rest of an old content */
+#define TELL_EVERY 10           /* lines of the log that say what is left: one in so many seconds */
 #define NOTIFY_QUEUE 200000
 
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 13)
@@ -54,7 +57,8 @@ static unsigned or_default(unsigned v, unsigned fallback)
 	return v ? v : fallback;
 }
 
-int fs_new(const struct fs_config *config, struct session *session, struct http *http, struct cache *cache, struct fs **ret)
+int fs_new(const struct fs_config *config, struct session *session, struct http *http, struct cache *cache, struct spool *spool,
+           struct fs **ret)
 {
 	struct fs *fs = calloc(1, sizeof(*fs));
 	struct fs_config *c;
@@ -67,10 +71,12 @@ int fs_new(const struct fs_config *config, struct session *session, struct http 
 	fs->session = session;
 	fs->http = http;
 	fs->cache = cache;
+	fs->spool = spool;
 	fs->mounted_at = clock_wall().tv_sec;
 	c->soft_wait_ms = or_default(c->soft_wait_ms, SOFT_WAIT_DEFAULT_MS);
 	c->negative_ttl_ms = or_default(c->negative_ttl_ms, NEGATIVE_TTL_DEFAULT_MS);
 	c->callers = or_default(c->callers, CALLERS_DEFAULT);
+	atomic_store(&fs->drain_ms, or_default(c->drain_ms, DRAIN_DEFAULT_MS));
 	fs->attr_ttl_ms = or_default(c->attr_ttl_ms, session->policy.attr_ttl_ms);
 	fs->list_ttl_ms = or_default(c->list_ttl_ms, session->policy.list_ttl_ms);
 	c->source = c->mountpoint = c->fuse_options = c->config_json = NULL;
@@ -87,7 +93,8 @@ int fs_new(const struct fs_config *config, struct session *session, struct http 
 	    pool_new("scifs-asker", c->callers, CALLERS_QUEUE, &fs->askers) < 0 ||
 	    pool_new("scifs-filler", c->callers, CALLERS_QUEUE, &fs->fillers) < 0 ||
 	    pool_new("scifs-notify", 1, NOTIFY_QUEUE, &fs->notifier) < 0 ||
-	    pool_new("scifs-hash", 1, 4096, &fs->hasher) < 0 || documents_init(fs) < 0 || events_init(fs) < 0) {
+	    pool_new("scifs-hash", 1, 4096, &fs->hasher) < 0 || documents_init(fs) < 0 ||
+	    control_init(fs) < 0 || events_init(fs) < 0) {
 		fs_free(fs);
 		return -ENOMEM;
 	}
@@ -163,22 +170,57 @@ int fs_mount(struct fs *fs, char **why)
 	return 0;
 }
 
+static void tell(void *arg, unsigned left, uint64_t bytes)
+{
+	unsigned *seconds = arg;
+
+	if ((*seconds)++ % TELL_EVERY == 0)
+		log_info("unmounted; %u files, %llu bytes, are still to be sent", left, (unsigned long long)bytes);
+}
+
+/* What is owed goes out, or stays for the next mount. 1: something is left. */
+static int drain(struct fs *fs)
+{
+	unsigned left = 0, refused = 0, seconds = 0;
+	uint64_t bytes = 0;
+
+	if (!fs->spool)
+		return 0;
+	/* What the kernel closed when it let go is made safe before it is counted. */
+	WITH_LOCK(&fs->lock)
+		(void)fs_wait_changed_locked(fs, &fs->closing, CLOSING_MAX_MS);
+	if (atomic_load(&fs->drain_ms)) {
+		spool_release_held(fs->spool);
+		(void)spool_drain(fs->spool, atomic_load(&fs->drain_ms), &fs->hurried, tell, &seconds);
+	}
+	spool_owed(fs->spool, &left, &bytes, &refused);
+	spool_stop(fs->spool);
+	return left > 0;
+}
+
 int fs_run(struct fs *fs)
 {
 	struct fuse_loop_config loop = {.clone_fd = 0, .max_idle_threads = 10};
-	int r;
+	int r = write_begin(fs), left;
 
+	if (r < 0)
+		return r;
 	house_start(fs);
 	r = fuse_session_loop_mt(fs->se, &loop);
+	/* After a signal it is still mounted: who looks there must not wait for what is to be sent. */
+	fuse_session_unmount(fs->se);
+	left = drain(fs);
 	/* Nobody is left to answer: whoever still waits for a server, waits no longer. */
 	if (fs->http)
 		http_stop(fs->http);
 	house_stop(fs);
-	return r > 0 ? 0 : r;
+	return r < 0 ? r : left;
 }
 
 void fs_stop(struct fs *fs)
 {
+	if (atomic_fetch_add(&fs->stops, 1))
+		__atomic_store_n(&fs->hurried, 1, __ATOMIC_RELAXED);
 	if (fs->se)
 		fuse_session_exit(fs->se);
 }
@@ -189,6 +231,8 @@ void fs_free(struct fs *fs)
 		return;
 	if (fs->se)
 		fuse_session_unmount(fs->se);
+	if (fs->spool)
+		spool_stop(fs->spool);
 	if (fs->http)
 		http_stop(fs->http);    /* no transfer may end in what is freed here */
 	/* They hand work to each other: all of them stop before any is freed. */
@@ -211,6 +255,7 @@ void fs_free(struct fs *fs)
 	if (fs->se)
 		fuse_session_destroy(fs->se);
 	node_table_done(fs);
+	control_done(fs);
 	free(fs->space);
 	free((char *)fs->config.source);
 	free((char *)fs->config.mountpoint);

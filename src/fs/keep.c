@@ -127,8 +127,8 @@ static void write_dir(struct fs *fs, struct node *dir)
 			for (size_t k = i; k < c.nodes.n && k < i + PART; k++) {
 				struct node *n = c.nodes.at[k];
 
-				/* What went away in between is not written. */
-				if (r == 0 && n->parent == dir && !n->replaced && n->object_at)
+				/* What went away in between is not written, nor what the spool keeps. */
+				if (r == 0 && n->parent == dir && !n->replaced && n->object_at && !node_is_local_locked(n))
 					r = write_child_locked(n, n->name, wall, &b);
 				node_unref_locked(n);
 			}

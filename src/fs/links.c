@@ -13,7 +13,7 @@
 #include "base/str.h"
 #include "fs/private.h"
 
-#define HITS_MAX 200
+#define HITS_MAX 200             /* unless the backend's policy says more */
 #define HITS_TTL_MS 60000
 #define DEPTH_MAX 1000          /* directories on the way to a thing: more are no tree */
 
@@ -23,7 +23,8 @@ struct hit {
 
 struct hits {
 	uint64_t at;                    /* monotonic ms */
-	VEC(struct hit) list;           /* at most HITS_MAX */
+	VEC(struct hit) list;           /* at most hits_max() */
+	struct map *ids;                /* name -> id, of the list */
 };
 
 static void hits_free(struct hits *h)
@@ -35,6 +36,7 @@ static void hits_free(struct hits *h)
 		free(h->list.at[i].id);
 	}
 	vec_done(&h->list);
+	map_free(h->ids);
 	free(h);
 }
 DEFINE_CLEANUP(struct hits *, hits_free)
@@ -48,6 +50,10 @@ void links_free(struct control *c)
 
 /* ---- what a search finds ---- */
 
+static size_t hits_max(const struct fs *fs)
+{
+	return fs->session->policy.hits_max ? fs->session->policy.hits_max : HITS_MAX;
+}
 
 static int collect(struct fs *fs, const struct object *dir, const char *expr, struct page *ret)
 {
@@ -59,22 +65,26 @@ static int collect(struct fs *fs, const struct object *dir, const char *expr, st
 		r = backend_query(fs->session, dir, expr, &page, &why);
 		if (r < 0)
 			return r;
-		for (size_t i = 0; i < page.objects.n && ret->objects.n < HITS_MAX; i++) {
+		for (size_t i = 0; i < page.objects.n && ret->objects.n < hits_max(fs); i++) {
 			if (vec_push(&ret->objects, page.objects.at[i]) < 0)
 				return -ENOMEM;
 			memset(&page.objects.at[i], 0, sizeof(struct object));
 		}
-	} while (page.cursor && ret->objects.n < HITS_MAX);
+	} while (page.cursor && ret->objects.n < hits_max(fs));
 	return 0;
 }
 
 static int hits_new(struct fs *fs, const struct page *found, uint64_t at, struct hits **ret)
 {
 	_cleanup_(hits_freep) struct hits *h = calloc(1, sizeof(*h));
-	char *names[HITS_MAX] = {0};
 	size_t n = found->objects.n;
-	int r = h ? name_assign(fs->config.names, found->objects.at, n, names) : -ENOMEM;
+	char **names = calloc(n + 1, sizeof(*names));
+	int r = h && names ? name_assign(fs->config.names, found->objects.at, n, names) : -ENOMEM;
 
+	if (r == 0) {
+		h->ids = map_new();
+		r = h->ids ? 0 : -ENOMEM;
+	}
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		struct hit x = {.name = TAKE(names[i])};
 
@@ -84,10 +94,13 @@ static int hits_new(struct fs *fs, const struct page *found, uint64_t at, struct
 		if (r < 0) {
 			free(x.name);
 			free(x.id);
+		} else {
+			r = map_set(h->ids, x.name, x.id);
 		}
 	}
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; names && i < n; i++)
 		free(names[i]);
+	free(names);
 	if (r < 0)
 		return r;
 	h->at = at;
@@ -153,7 +166,7 @@ static int enter_query(struct fs *fs, struct node *parent, const char *name, str
 	if (r == 0)
 		r = query_load(fs, n);
 	if (r < 0)
-		return r == -EINVAL || r == -ENOTSUP ? -ENOENT : r;
+		return r == -ENOTSUP ? -ENOENT : r;
 	*ret = TAKE(n);
 	return 0;
 }
@@ -166,12 +179,9 @@ static int enter_hit(struct fs *fs, struct node *query, const char *name, struct
 	if (r < 0)
 		return r;
 	WITH_LOCK(&fs->lock) {
-		struct hits *h = query->control->hits;
+		const char *is = map_get(query->control->hits->ids, name);
 
-		r = -ENOENT;
-		for (size_t i = 0; i < h->list.n && r == -ENOENT; i++)
-			if (strcmp(h->list.at[i].name, name) == 0)
-				r = str_dup(h->list.at[i].id, &id);
+		r = is ? str_dup(is, &id) : -ENOENT;
 	}
 	return r < 0 ? r : control_enter(fs, query, name, C_LINK, query->control->about, id, ret);
 }
@@ -291,6 +301,49 @@ static int place_of(struct fs *fs, const char *id, struct buf *ret)
 	return r == -EXDEV ? -ENOENT : r;
 }
 
+struct place {
+	struct question question;
+	char *id;
+	struct buf path;
+	int r;
+};
+
+static void place_ask(struct question *q)
+{
+	struct place *x = container_of(q, struct place, question);
+
+	x->r = place_of(q->fs, x->id, &x->path);
+	fs_answered(q->fs, x->r);
+}
+
+static void place_done(struct question *q)
+{
+	struct place *x = container_of(q, struct place, question);
+
+	buf_done(&x->path);
+	free(x->id);
+	free(x);
+}
+
+int links_place(struct fs *fs, const char *id, char **ret)
+{
+	struct place *x = calloc(1, sizeof(*x));
+	int r;
+
+	if (!x)
+		return -ENOMEM;
+	x->question = (struct question){.fs = fs, .ask = place_ask, .done = place_done, .holders = 1};
+	buf_init(&x->path, PATH_MAX);
+	x->id = strdup(id);
+	r = !x->id ? -ENOMEM : question_ask(&x->question, true) ? x->r : -EAGAIN;
+	if (r == 0) {
+		*ret = x->path.len ? buf_take(&x->path) : strdup("/");
+		r = *ret ? 0 : -ENOMEM;
+	}
+	question_put(&x->question);
+	return r;
+}
+
 /* How many directories below .scifs, that one included, hold this link. */
 static unsigned depth_of(const struct node *link)
 {
@@ -321,18 +374,39 @@ static int relative(const char *from, unsigned depth, const char *to, struct buf
 	return r < 0 ? r : buf_adds(ret, to + common);
 }
 
+/* `way`: raw names with slashes between, from the directory at `from` on. */
+static int way_below(struct fs *fs, const char *from, const char *way, struct buf *ret)
+{
+	_cleanup_(cleanup_freep) char **parts = NULL;
+	int r = str_split(way, '/', &parts);
+
+	if (r == 0)
+		r = buf_adds(ret, strcmp(from, "/") == 0 ? "" : from);
+	for (size_t i = 0; r == 0 && parts[i]; i++) {
+		_cleanup_free_ char *name = NULL;
+
+		r = name_display(fs->config.names, parts[i], "", &name);
+		if (r == 0)
+			r = buf_addf(ret, "/%s", name);
+	}
+	return r;
+}
+
 static int resolve(struct fs *fs, struct node *link, char **ret)
 {
 	_cleanup_buf_ struct buf to = BUF_MAX(PATH_MAX), target = BUF_MAX(PATH_MAX - 1);
-	_cleanup_free_ char *from = NULL, *id = NULL;
+	_cleanup_free_ char *from = NULL, *text = NULL;
+	bool below = false;
 	int r = 0;
 
-	WITH_LOCK(&fs->lock)
-		r = str_dup(link->control->text, &id);
-	if (r == 0)
-		r = place_of(fs, id, &to);
+	WITH_LOCK(&fs->lock) {
+		r = str_dup(link->control->text, &text);
+		below = link->control->below;
+	}
 	if (r == 0)
 		r = node_path(link->control->about, &from);
+	if (r == 0)
+		r = below ? way_below(fs, from, text, &to) : place_of(fs, text, &to);
 	if (r == 0)
 		r = relative(from, depth_of(link), buf_str(&to), &target);
 	if (r == -EMSGSIZE)

@@ -175,6 +175,20 @@ int name_raw(enum fs_names mode, const char *display, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
+int name_new(enum fs_names mode, const char *display, char **ret)
+{
+	_cleanup_free_ char *again = NULL;
+	int r;
+
+	if (mode != FS_NAMES_GIRDER)
+		return name_raw(mode, display, ret);
+	/* The lossy way back is not taken: a new thing is called what it was asked to be called, if it is then shown so. */
+	r = name_display(mode, display, "", &again);
+	if (r < 0)
+		return r;
+	return strcmp(again, display) == 0 ? str_dup(display, ret) : -EINVAL;
+}
+
 int name_twin(const char *display, const char *id, char **ret)
 {
 	return decorate(display, id, ret);

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/str.h"
+#include "base/thread.h"
 #include "fs/private.h"
 
 /* A kind that was asked for is believed so long while a listing shows the same times and size: adding an empty file to an
@@ -28,22 +29,22 @@
 
 int node_table_init(struct fs *fs)
 {
-	pthread_condattr_t attr;
 
 	fs->by_ino = map64_new();
 	fs->replaced = map64_new();
-	if (!fs->by_ino || !fs->replaced) {
+	fs->by_draft = map64_new();
+	fs->gone = map_new();
+	if (!fs->by_ino || !fs->replaced || !fs->by_draft || !fs->gone) {
+		map64_free(fs->by_draft);
 		map64_free(fs->by_ino);
 		map64_free(fs->replaced);
+		map_free(fs->gone);
 		return -ENOMEM;
 	}
 	list_init(&fs->unkept);
 	list_init(&fs->handles);
 	pthread_mutex_init(&fs->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&fs->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	thread_cond_init(&fs->changed);
 	return 0;
 }
 
@@ -74,6 +75,7 @@ static void free_all(struct map64 *nodes)
 
 		dir_free_locked(n->dir);
 		control_free(n->control);
+		draft_unref(n->draft);
 		object_done(&n->object);
 		free(n->name);
 		free(n);
@@ -88,6 +90,8 @@ void node_table_done(struct fs *fs)
 	free_all(fs->by_ino);
 	free_all(fs->replaced);
 	fs->by_ino = fs->replaced = NULL;
+	map_free(fs->gone);
+	map64_free(fs->by_draft);
 	pthread_cond_destroy(&fs->changed);
 	pthread_mutex_destroy(&fs->lock);
 }
@@ -100,11 +104,6 @@ struct node *node_of(struct fs *fs, fuse_ino_t ino)
 fuse_ino_t node_number(const struct node *n)
 {
 	return n == n->fs->root ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)n;
-}
-
-bool node_is_dir(const struct node *n)
-{
-	return n->dir != NULL;
 }
 
 struct node *node_ref_locked(struct node *n)
@@ -153,6 +152,9 @@ void node_unref_locked(struct node *n)
 		}
 		if (n->control)
 			control_drop_locked(n->control);
+		/* One that is owed: spool holds it too, and it is shown again when it is wanted. */
+		if (n->draft)
+			draft_unref(node_take_draft_locked(n));
 		object_done(&n->object);
 		free(n->name);
 		free(n);
@@ -200,9 +202,7 @@ static struct node *node_alloc(struct fs *fs, struct node *parent, const char *n
 	n->fs = fs;
 	n->refs = 1;
 	n->generation = ++fs->generation;
-	/* The kernel has none of it yet. Were the first open to say otherwise, the kernel would drop the pages that a second one is
-	 * reading already, and wait for them where no signal reaches. */
-	n->pages_clean = true;
+	n->pages_clean = true;  /* the kernel has none of it yet */
 	n->name = strdup(name);
 	if (!n->name) {
 		free(n);
@@ -246,15 +246,84 @@ static bool same_identity(const struct node *n, const struct object *o)
 	return !n->control && n->object.id && strcmp(n->object.id, o->id) == 0;
 }
 
+/* The first number to try for an identity: the one that was kept of it (a file made here has one before it has an identity), else
+ * its hash. */
+static uint64_t first_ino(struct fs *fs, const char *id)
+{
+	struct kept_attr k;
+	uint64_t ino = 0;
+
+	if (fs->spool && kept_get(fs->spool, id, &k)) {
+		ino = k.ino;
+		kept_attr_done(&k);
+	}
+	return ino > 1 ? ino : ino_of(id, "", 0);
+}
+
 struct node *node_by_id(struct fs *fs, const char *id)
 {
 	struct node *n = NULL;
 
-	WITH_LOCK(&fs->lock) {
-		n = map64_get(fs->by_ino, ino_of(id, "", 0));
-		n = n && !n->control && str_eq(n->object.id, id) ? node_ref_locked(n) : NULL;
-	}
+	const uint64_t tries[] = {first_ino(fs, id), ino_of(id, "", 0)};
+
+	WITH_LOCK(&fs->lock)
+		for (size_t i = 0; i < 2 && !n; i++) {
+			n = map64_get(fs->by_ino, tries[i]);
+			n = n && !n->control && str_eq(n->object.id, id) ? node_ref_locked(n) : NULL;
+		}
+	if (!n && fs->root && str_eq(fs->root->object.id, id))
+		n = node_ref(fs->root);         /* its number is the kernel's own */
 	return n;
+}
+
+void node_keep_locked(struct node *n)
+{
+	struct fs *fs = n->fs;
+	struct object *o = &n->object;
+	struct kept_attr k;
+	/* Everybody's: this machine may have kept an older one. */
+	bool there = fs->session->backend->mtime_own ? o->kind == OBJECT_FILE : fs->config.mtime_meta && object_set_time(o, &o->mtime);
+
+	if (!fs->spool || !o->id || !kept_get(fs->spool, o->id, &k))
+		return;
+	/* What was set of another content says nothing of this one. */
+	if (o->kind == OBJECT_DIR || (o->version && str_eq(k.version, o->version))) {
+		if (k.mtime.tv_nsec >= 0 && !there)
+			o->mtime = k.mtime;
+	}
+	n->mode = k.mode;
+	kept_attr_done(&k);
+}
+
+#define GONE_MAX 100000
+
+bool node_gone_locked(struct fs *fs, const char *id, uint64_t at)
+{
+	uint64_t when = (uint64_t)(uintptr_t)map_get(fs->gone, id);
+
+	return (when && when >= at) || (fs->spool && spool_is_removed(fs->spool, id));
+}
+
+void node_gone_set_locked(struct fs *fs, const char *id)
+{
+	if (map_count(fs->gone) >= GONE_MAX)
+		map_clear(fs->gone);
+	(void)map_set(fs->gone, id, (void *)(uintptr_t)clock_mono_ms());        /* else an old listing may show it for a moment */
+}
+
+bool node_has_owed_locked(const struct node *n)
+{
+	struct draft_info i;
+
+	if (!n->draft)
+		return false;
+	draft_info(n->draft, &i);
+	return i.state != DRAFT_DONE;
+}
+
+bool node_is_local_locked(const struct node *n)
+{
+	return !n->control && n->object.id && str_starts(n->object.id, "draft/");
 }
 
 static bool is_ancestor(const struct node *n, const struct node *of)
@@ -302,6 +371,7 @@ static bool is_other_version(const struct node *n, const struct object *o)
 static bool renew_locked(struct node *n, struct object *o, uint64_t at)
 {
 	bool content_moved, times_moved, kind_moved = n->object.kind != o->kind;
+	struct timespec before;
 
 	if (still_known(n, o)) {
 		object_done(o);
@@ -309,13 +379,28 @@ static bool renew_locked(struct node *n, struct object *o, uint64_t at)
 		n->stale = false;
 		return false;
 	}
+	if (node_has_owed_locked(n)) {
+		/* What is shown is the draft's; this is what the server holds meanwhile. */
+		if (o->kind == OBJECT_FILE) {
+			object_done(&n->object);
+			n->object = *o;
+			memset(o, 0, sizeof(*o));
+		} else {
+			object_done(o);
+		}
+		n->object_at = at;
+		n->stale = false;
+		return false;
+	}
 	content_moved = !same_text(n->object.version, o->version) || n->object.size != o->size;
-	times_moved = n->object.mtime.tv_sec != o->mtime.tv_sec || n->object.mtime.tv_nsec != o->mtime.tv_nsec;
+	before = n->object.mtime;
 	if (o->kind == OBJECT_UNKNOWN)
 		n->listed_size = o->size;
 	object_done(&n->object);
 	n->object = *o;
 	memset(o, 0, sizeof(*o));
+	node_keep_locked(n);
+	times_moved = n->object.mtime.tv_sec != before.tv_sec || n->object.mtime.tv_nsec != before.tv_nsec;
 	n->object_at = at;
 	if (n->object.version)
 		n->version_at = at;
@@ -325,15 +410,129 @@ static bool renew_locked(struct node *n, struct object *o, uint64_t at)
 	}
 	n->stale = false;
 	if (content_moved && n->object.kind != OBJECT_DIR) {
-		n->pages_clean = false;
-		node_notify_inode(n->fs, n, true);
+		node_drop_pages_locked(n);
 	} else if (times_moved && n->nlookup) {
 		node_notify_inode(n->fs, n, false);
 	}
 	return content_moved || times_moved || kind_moved;
 }
 
+void node_set_draft_locked(struct node *n, struct draft *d)
+{
+	struct draft_info i;
+
+	draft_info(d, &i);
+	n->draft = draft_ref(d);
+	if (map64_set(n->fs->by_draft, i.id, n) < 0)
+		log_debug("%s: no memory to find it by its draft", n->name);    /* it is looked at again when it has landed */
+}
+
+struct draft *node_take_draft_locked(struct node *n)
+{
+	struct draft *d = TAKE(n->draft);
+	struct draft_info i;
+
+	draft_info(d, &i);
+	if (map64_get(n->fs->by_draft, i.id) == n)
+		map64_remove(n->fs->by_draft, i.id);
+	return d;
+}
+
+void node_replace_locked(struct node *n)
+{
+	if (n->replaced)
+		return;
+	n->replaced = true;
+	leave_table_locked(n);
+	(void)map64_set(n->fs->replaced, (uintptr_t)n, n);      /* only to be freed at the end, if the kernel keeps it */
+}
+
+/* Where in its parent's listing it stands, and out of it. */
+static void leave_dir_locked(struct node *n)
+{
+	struct dir *d = n->parent ? n->parent->dir : NULL;
+
+	if (!d || map_get(d->by_name, n->name) != n)
+		return;
+	map_remove(d->by_name, n->name);
+	for (size_t i = d->order.n; i-- > 0;)
+		if (d->order.at[i] == n) {
+			memmove(&d->order.at[i], &d->order.at[i + 1], (d->order.n - i - 1) * sizeof(*d->order.at));
+			d->order.n--;
+			break;
+		}
+	d->serial++;
+	d->ahead_hint = 0;
+	keep_changed_locked(n->parent);
+	node_unref_locked(n);
+}
+
+void node_unlink_locked(struct node *n)
+{
+	node_ref_locked(n);
+	leave_dir_locked(n);
+	n->unlinked = true;
+	n->local_at = clock_mono_ms();
+	node_replace_locked(n);
+	node_unref_locked(n);
+}
+
+int node_place_locked(struct node *n, struct node *dir, const char *name)
+{
+	char *copy = strdup(name);
+	struct dir *d = dir->dir;
+	struct node *was = map_get(d->by_name, name), *before = n->parent;
+	bool here = before == dir && map_get(d->by_name, n->name) == n;
+	int r = copy ? 0 : -ENOMEM;
+
+	/* The new entry first: were there no memory for it, the old one stands. */
+	if (r == 0 && !here && d->listed)
+		r = vec_push(&d->order, n);
+	if (r < 0) {
+		free(copy);
+		return r;
+	}
+	if (was && was != n)
+		node_unlink_locked(was);
+	node_ref_locked(n);     /* the table's */
+	if (here) {
+		map_remove(d->by_name, n->name);
+		node_unref_locked(n);
+	} else if (before && before != dir) {
+		leave_dir_locked(n);
+	}
+	r = map_set(d->by_name, name, n);
+	if (r < 0) {
+		/* Nameless until the next listing names it. */
+		d->listed_at = 0;
+		if (d->order.n && d->order.at[d->order.n - 1] == n)
+			d->order.n--;
+		free(copy);
+		node_unref_locked(n);
+		return r;
+	}
+	free(n->name);
+	n->name = copy;
+	if (before != dir) {
+		n->parent = node_ref_locked(dir);
+		if (before)
+			node_unref_locked(before);
+	}
+	if (d->absent)
+		map_remove(d->absent, name);
+	n->local_at = clock_mono_ms();
+	d->serial++;
+	keep_changed_locked(dir);
+	return 0;
+}
+
 int node_enter_locked(struct fs *fs, struct node *parent, const char *name, struct object *o, uint64_t at, struct node **ret)
+{
+	return node_enter_at_locked(fs, parent, name, o, at, 0, ret);
+}
+
+int node_enter_at_locked(struct fs *fs, struct node *parent, const char *name, struct object *o, uint64_t at, uint64_t wanted,
+                         struct node **ret)
 {
 	struct node *old = NULL, *n;
 	uint64_t ino = 0;
@@ -341,7 +540,7 @@ int node_enter_locked(struct fs *fs, struct node *parent, const char *name, stru
 	const char *where = "";
 
 	for (attempt = 0; attempt < INO_TRIES; attempt++) {
-		ino = parent ? ino_of(o->id, where, attempt) : 1;
+		ino = !parent ? 1 : attempt || *where ? ino_of(o->id, where, attempt) : wanted > 1 ? wanted : first_ino(fs, o->id);
 		old = map64_get(fs->by_ino, ino);
 		if (!old)
 			break;
@@ -368,14 +567,16 @@ int node_enter_locked(struct fs *fs, struct node *parent, const char *name, stru
 		return -EEXIST;
 	if (old) {
 		bool older = at < old->object_at;       /* what is known is newer: only the place counts */
-		bool new_version = !older && is_other_version(old, o);
+		bool owed = node_has_owed_locked(old);
+		bool new_version = !older && !owed && is_other_version(old, o);
 
-		if (older && at == NODE_LONG_AGO) {
+		/* What was done here since is newer than this answer, about its place too. */
+		if ((older && at == NODE_LONG_AGO) || (old->local_at && at <= old->local_at)) {
 			object_done(o);
 			*ret = node_ref_locked(old);
 			return 0;
 		}
-		if (older || (kinds_agree(old, o) && !new_version)) {
+		if (older || owed || (kinds_agree(old, o) && !new_version)) {
 			if (old->parent != parent && parent) {
 				/* Moved on the server: the node follows. */
 				struct node *before = old->parent;
@@ -399,9 +600,7 @@ int node_enter_locked(struct fs *fs, struct node *parent, const char *name, stru
 			return 0;
 		}
 		/* It became something else, or its old version is being read: the old node stays with who holds it. */
-		old->replaced = true;
-		leave_table_locked(old);
-		(void)map64_set(fs->replaced, (uintptr_t)old, old);     /* only to be freed at the end, if the kernel keeps it */
+		node_replace_locked(old);
 		if (old->parent)
 			node_notify_entry(fs, old->parent, old->name);
 	}
@@ -424,6 +623,7 @@ int node_enter_locked(struct fs *fs, struct node *parent, const char *name, stru
 	n->object_at = at;
 	if (n->object.version)
 		n->version_at = at;
+	node_keep_locked(n);
 	*ret = n;
 	return 0;
 }
@@ -441,7 +641,8 @@ int node_enter_control_locked(struct fs *fs, struct node *parent, const char *na
 		old = map64_get(fs->by_ino, ino);
 		if (!old)
 			break;
-		if (old->control && old->parent == parent && strcmp(old->name, name) == 0 && (old->dir != NULL) == is_dir) {
+		if (old->control && old->control->kind == c->kind && old->parent == parent && strcmp(old->name, name) == 0 &&
+		    (old->dir != NULL) == is_dir) {
 			control_drop_locked(c);
 			*ret = node_ref_locked(old);
 			return 0;
@@ -467,10 +668,22 @@ int node_enter_control_locked(struct fs *fs, struct node *parent, const char *na
 	return 0;
 }
 
+mode_t node_allowed_mode(const struct fs *fs, const struct object *o)
+{
+	mode_t bits = o->rights & (RIGHT_READ | RIGHT_PUBLIC) ? 0400 : 0;
+
+	if (o->rights & RIGHT_PUBLIC)
+		bits |= 0044;
+	if (o->rights & RIGHT_WRITE && fs_can_write(fs))
+		bits |= 0200;
+	return bits;
+}
+
 void node_stat_locked(const struct node *n, struct stat *ret)
 {
 	const struct object *o = &n->object;
-	unsigned bits;
+	struct draft_info draft;
+	unsigned bits, mode;
 
 	memset(ret, 0, sizeof(*ret));
 	ret->st_ino = n->ino;
@@ -482,23 +695,30 @@ void node_stat_locked(const struct node *n, struct stat *ret)
 		control_stat_locked(n, ret);
 		return;
 	}
-	bits = o->rights & (RIGHT_READ | RIGHT_PUBLIC) ? 0400 : 0;
-	if (o->rights & RIGHT_PUBLIC)
-		bits |= 0044;
+	bits = node_allowed_mode(n->fs, o);
+	if (n->draft)
+		draft_info(n->draft, &draft);
+	mode = n->draft ? draft.mode : n->mode;
+	if (mode)
+		bits = mode & (bits | (bits & 0444) >> 2) & 0777;
 	if (o->kind == OBJECT_DIR) {
-		ret->st_mode = S_IFDIR | bits | (bits & 0444) >> 2;
+		ret->st_mode = S_IFDIR | bits | (mode ? 0 : (bits & 0444) >> 2);
 		ret->st_nlink = 2;
 	} else if (o->kind == OBJECT_LINK) {
 		ret->st_mode = S_IFLNK | 0777;
 		ret->st_size = o->target ? (off_t)strlen(o->target) : 0;
 	} else {
+		uint64_t size = n->draft ? draft.size : o->size;
+
 		ret->st_mode = S_IFREG | bits;
-		ret->st_size = o->size > INT64_MAX ? 0 : (off_t)o->size;
+		ret->st_size = size > INT64_MAX ? 0 : (off_t)size;
 		ret->st_blocks = (ret->st_size + 511) / 512;
 	}
-	ret->st_mtim = o->mtime;
-	ret->st_ctim = o->ctime.tv_sec || o->ctime.tv_nsec ? o->ctime : o->mtime;
-	ret->st_atim = o->mtime;
+	ret->st_mtim = n->draft ? draft.mtime : o->mtime;
+	ret->st_ctim = !n->draft && (o->ctime.tv_sec || o->ctime.tv_nsec) ? o->ctime : ret->st_mtim;
+	ret->st_atim = ret->st_mtim;
+	if (n->unlinked)
+		ret->st_nlink = 0;
 }
 
 int node_path(struct node *n, char **ret)
@@ -563,9 +783,11 @@ static void refreshed(struct fs *fs, struct node *n, int r, struct object *o)
 	fs_answered(fs, r);
 	pthread_mutex_lock(&fs->lock);
 	n->refreshing = false;
-	if (r == 0) {
-		bool moved = !kinds_agree(n, o) || (n->opens && o->kind == OBJECT_FILE && n->object.kind == OBJECT_FILE &&
-		             (!same_text(n->object.version, o->version) || n->object.size != o->size));
+	if (n->local_at && n->refreshing_since <= n->local_at) {
+		/* It was changed here after this was asked. */
+	} else if (r == 0) {
+		bool moved = !node_has_owed_locked(n) && (!kinds_agree(n, o) || (n->opens && o->kind == OBJECT_FILE && n->object.kind == OBJECT_FILE &&
+		             (!same_text(n->object.version, o->version) || n->object.size != o->size)));
 
 		if (moved && n->parent && !n->replaced) {
 			/* Another node takes its place in the parent's table. */
@@ -596,7 +818,7 @@ static void refreshed(struct fs *fs, struct node *n, int r, struct object *o)
 		}
 		if (news)
 			keep_changed_locked(n->parent);
-	} else if (r == -ENOENT) {
+	} else if (r == -ENOENT && !node_has_owed_locked(n)) {
 		gone = true;
 		if (n->parent && n->parent->dir && map_get(n->parent->dir->by_name, n->name) == n) {
 			parent = node_ref_locked(n->parent);
@@ -637,17 +859,6 @@ static void refresh_run(void *arg)
 	free(x);
 }
 
-void fs_wait_until(struct timespec *ret, unsigned ms)
-{
-	clock_gettime(CLOCK_MONOTONIC, ret);
-	ret->tv_sec += ms / 1000;
-	ret->tv_nsec += (long)(ms % 1000) * 1000000;
-	if (ret->tv_nsec >= 1000000000) {
-		ret->tv_sec++;
-		ret->tv_nsec -= 1000000000;
-	}
-}
-
 static void refresh_asked(void *arg)
 {
 	struct fs *fs = ((struct refresh *)arg)->fs;
@@ -672,6 +883,10 @@ static int refresh(struct fs *fs, struct node *n, unsigned max_age_ms, bool vers
 	if (n->control || !fs->session->backend->stat)
 		return 0;
 	pthread_mutex_lock(&fs->lock);
+	if (node_has_owed_locked(n) || n->unlinked) {
+		pthread_mutex_unlock(&fs->lock);
+		return 0;       /* it is what was written here, whatever the server has */
+	}
 	if (is_known(n, version) &&
 	    fs_now_age(version && n->object.kind == OBJECT_FILE ? n->version_at : n->object_at) <= max_age_ms) {
 		pthread_mutex_unlock(&fs->lock);
@@ -721,7 +936,7 @@ static int refresh(struct fs *fs, struct node *n, unsigned max_age_ms, bool vers
 	                                                       : fs->session->policy.timeout_ms + 1000))
 		atomic_store(&fs->quiet, true);
 look:
-	if (n->object_at == 0)
+	if (n->object_at == 0 && !n->unlinked && !node_has_owed_locked(n))
 		r = -ENOENT;
 	else if (!is_known(n, version))
 		r = n->replaced ? -ESTALE : -EIO;
@@ -755,7 +970,25 @@ struct notification {
 	fuse_ino_t parent, ino;
 	char *name;
 	bool data;
+	struct node *dropped;           /* a reference: its pages go with this, and the kernel's are clean when that is done */
 };
+
+static void notification_free(struct notification *x)
+{
+	free(x->name);
+	free(x);
+}
+
+/* The lock is held. */
+static void dropped_locked(struct node *n, bool done)
+{
+	if (--n->drops == 0) {
+		n->dropping = false;
+		n->pages_clean = done;
+		pthread_cond_broadcast(&n->fs->changed);
+	}
+	node_unref_locked(n);
+}
 
 static void notify_run(void *arg)
 {
@@ -766,8 +999,10 @@ static void notify_run(void *arg)
 	else
 		(void)fuse_lowlevel_notify_inval_inode(x->fs->se, x->ino, x->data ? 0 : -1, 0);
 	/* The kernel may not know it (any more): that is what was wanted. */
-	free(x->name);
-	free(x);
+	if (x->dropped)
+		WITH_LOCK(&x->fs->lock)
+			dropped_locked(x->dropped, true);
+	notification_free(x);
 }
 
 static void notify_add(struct fs *fs, struct notification *x)
@@ -775,8 +1010,9 @@ static void notify_add(struct fs *fs, struct notification *x)
 	if (!x)
 		return;
 	if (!fs->mounted || !fs->notifier || pool_add(fs->notifier, notify_run, x) < 0) {
-		free(x->name);
-		free(x);
+		if (x->dropped)
+			dropped_locked(x->dropped, false);
+		notification_free(x);
 	}
 }
 
@@ -796,14 +1032,30 @@ void node_notify_entry(struct fs *fs, struct node *parent, const char *name)
 	notify_add(fs, x);
 }
 
+/* NULL: the kernel does not know it, or there is no memory. */
+static struct notification *of_inode(struct node *n, bool data)
+{
+	struct notification *x = n->nlookup || n == n->fs->root ? calloc(1, sizeof(*x)) : NULL;
+
+	if (x)
+		*x = (struct notification){.fs = n->fs, .ino = node_number(n), .data = data};
+	return x;
+}
+
 void node_notify_inode(struct fs *fs, struct node *n, bool data)
 {
-	struct notification *x = n->nlookup || n == fs->root ? calloc(1, sizeof(*x)) : NULL;
+	notify_add(fs, of_inode(n, data));
+}
 
+void node_drop_pages_locked(struct node *n)
+{
+	struct notification *x = of_inode(n, true);
+
+	n->pages_clean = !n->nlookup;
 	if (!x)
 		return;
-	x->fs = fs;
-	x->ino = node_number(n);
-	x->data = data;
-	notify_add(fs, x);
+	x->dropped = node_ref_locked(n);
+	n->drops++;
+	n->dropping = true;
+	notify_add(n->fs, x);
 }

@@ -26,9 +26,14 @@ struct op *op_new(struct fs *fs, fuse_req_t req, struct node *node)
 void op_free(struct op *op)
 {
 	node_unref(op->node);
+	node_unref(op->new_node);
 	if (op->handle)
 		handle_unref(op->handle);
+	if (op->new_handle)
+		handle_unref(op->new_handle);
 	free(op->name);
+	free(op->new_name);
+	free(op->data);
 	pthread_mutex_destroy(&op->lock);
 	free(op);
 }
@@ -63,13 +68,22 @@ bool op_claim(struct op *op)
 	return mine;
 }
 
+static __thread const int *running;     /* `cancelled` of what this thread runs */
+
+const int *op_cancelled(void)
+{
+	return running;
+}
+
 static void op_run(void *arg)
 {
 	struct op *op = arg;
 
-	http_set_cancel(&op->cancelled);
+	running = &op->cancelled;
+	(void)http_set_cancel(running);
 	op->run(op);
-	http_set_cancel(NULL);
+	(void)http_set_cancel(NULL);
+	running = NULL;
 }
 
 void op_park(struct op *op, void (*run)(struct op *op))
@@ -100,7 +114,12 @@ static double attr_time_locked(struct fs *fs, const struct node *n)
 	double own = remaining(fs->attr_ttl_ms, n->object_at);
 	double listed = n->parent && n->parent->dir ? remaining(fs->list_ttl_ms, n->parent->dir->listed_at) : 0;
 
-	if (n->control || n->stale)
+	if (n->control)
+		return 0;
+	/* What was written here changes by this kernel's own doing. */
+	if (node_has_owed_locked(n))
+		return fs->attr_ttl_ms / 1000.0;
+	if (n->stale)
 		return 0;
 	if (n->object.kind == OBJECT_UNKNOWN)
 		return 0;
@@ -114,7 +133,7 @@ void fs_entry_locked(struct fs *fs, struct node *n, struct fuse_entry_param *e)
 	e->generation = n->generation;
 	node_stat_locked(n, &e->attr);
 	e->attr_timeout = attr_time_locked(fs, n);
-	e->entry_timeout = n->control ? 1.0 : e->attr_timeout;
+	e->entry_timeout = n->control ? control_entry_time(n) : e->attr_timeout;
 	n->nlookup++;
 }
 

@@ -91,8 +91,9 @@ static void lookup_run(struct op *op)
 	int r = dir_lookup(fs, op->node, op->name, &n);
 
 	if (r == -ENOENT && op_claim(op)) {
-		/* A name that is not there is remembered by the kernel for a moment too. */
-		struct fuse_entry_param e = {.ino = 0, .entry_timeout = fs->config.negative_ttl_ms / 1000.0};
+		/* A name that is not there is remembered by the kernel for a moment too; not below .scifs, where names come by
+		 * themselves. */
+		struct fuse_entry_param e = {.ino = 0, .entry_timeout = op->node->control ? 0 : fs->config.negative_ttl_ms / 1000.0};
 
 		fuse_reply_entry(op->req, &e);
 		op_free(op);
@@ -146,12 +147,12 @@ static void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 			n = map_get(d->by_name, name);
 			if (n && n->object.kind != OBJECT_UNKNOWN && n->object_at &&
-			    (fresh || fs_now_age(n->object_at) <= fs->attr_ttl_ms || (n->stale && fs_is_quiet(fs)))) {
+			    (fresh || node_has_owed_locked(n) || fs_now_age(n->object_at) <= fs->attr_ttl_ms || (n->stale && fs_is_quiet(fs)))) {
 				fs_entry_locked(fs, n, &e);
 				node_ref_locked(n);
 				answered = true;
 			} else {
-				absent = fresh && !n;
+				absent = fresh && !n && !(p->object.id && backend_unlisted(fs->session, &p->object, name));
 				n = NULL;
 			}
 		}
@@ -220,7 +221,7 @@ static void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	WITH_LOCK(&fs->lock) {
 		unsigned age = fs_now_age(n->object_at);
 
-		fresh = n->control || n->replaced || n == fs->root || age <= fs->attr_ttl_ms || (n->stale && fs_is_quiet(fs)) ||
+		fresh = n->control || n->replaced || n == fs->root || node_has_owed_locked(n) || age <= fs->attr_ttl_ms || (n->stale && fs_is_quiet(fs)) ||
 		        (n->object.kind != OBJECT_UNKNOWN && age <= fs->list_ttl_ms && n->parent && n->parent->dir &&
 		         fs_now_age(n->parent->dir->listed_at) <= fs->list_ttl_ms);
 	}
@@ -239,13 +240,21 @@ static void fs_statfs(fuse_req_t req, fuse_ino_t ino)
 	struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = FS_NAME_MAX, .f_files = 1000000000,
 	                     .f_ffree = 1000000000, .f_favail = 1000000000};
 	bool known = atomic_load(&fs->space_known);
-	uint64_t total = known ? atomic_load(&fs->space_total) : SPACE_UNKNOWN;
-	uint64_t used = known ? atomic_load(&fs->space_used) : 0;
+	uint64_t total = known ? atomic_load(&fs->space_total) : 0;
+	uint64_t used = known ? atomic_load(&fs->space_used) : 0, room;
 
+	if (!total)
+		total = used + SPACE_UNKNOWN;
 	if (total < used)
 		total = used;
-	st.f_blocks = total / 4096;
-	st.f_bfree = st.f_bavail = (total - used) / 4096;
+	room = total - used;
+	/* What is written lies here first. Never 0: programs would not even try. */
+	if (fs_can_write(fs) && spool_room(fs->spool) < room)
+		room = spool_room(fs->spool);
+	if (room < st.f_frsize)
+		room = st.f_frsize;
+	st.f_blocks = (used + room) / 4096;
+	st.f_bfree = st.f_bavail = room / 4096;
 	fuse_reply_statfs(req, &st);
 }
 
@@ -347,60 +356,153 @@ static void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	op_park(op, listxattr_run);
 }
 
-static void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+/* An op with a name and perhaps a value; NULL: replied. */
+static struct op *named_op(fuse_req_t req, struct node *n, const char *name, const void *value, size_t size)
 {
-	struct fs *fs = fs_of(req);
-	int r = xattr_set(fs, node_of(fs, ino), name, value, size);
+	struct op *op = op_new(fs_of(req), req, n);
 
-	fuse_reply_err(req, -r);
+	if (!op)
+		return NULL;
+	op->name = strdup(name);
+	op->data = size ? malloc(size) : NULL;
+	if (!op->name || (size && !op->data)) {
+		op_reply_err(op, -ENOMEM);
+		return NULL;
+	}
+	if (size)
+		memcpy(op->data, value, size);
+	op->size = size;
+	return op;
 }
 
-/* ---- what a read-only mount refuses ---- */
+static void setxattr_run(struct op *op)
+{
+	op_reply_err(op, xattr_set(op->fs, op->node, op->name, op->data ? op->data : "", op->size, op->flags));
+}
+
+static void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+	struct op *op = named_op(req, node_of(fs_of(req), ino), name, value, size);
+
+	if (!op)
+		return;
+	op->flags = flags;
+	op_park(op, setxattr_run);
+}
+
+static void removexattr_run(struct op *op)
+{
+	op_reply_err(op, xattr_remove(op->fs, op->node, op->name));
+}
+
+static void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	struct op *op = named_op(req, node_of(fs_of(req), ino), name, NULL, 0);
+
+	if (op)
+		op_park(op, removexattr_run);
+}
+
+/* ---- changes of the tree: attr.c, change.c ---- */
+
+static struct handle *handle_of(struct fuse_file_info *fi)
+{
+	return (struct handle *)(uintptr_t)fi->fh;
+}
 
 static void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
 {
-	fuse_reply_err(req, EROFS);
+	struct fs *fs = fs_of(req);
+	struct op *op = op_new(fs, req, node_of(fs, ino));
+
+	if (!op)
+		return;
+	op->attr = *attr;
+	op->to_set = to_set;
+	op->handle = fi ? handle_ref(handle_of(fi)) : NULL;
+	op_park(op, attr_set);
 }
 
 static void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-	fuse_reply_err(req, EROFS);
+	struct op *op = named_op(req, node_of(fs_of(req), parent), name, NULL, 0);
+
+	if (!op)
+		return;
+	op->mode = mode;
+	op_park(op, change_mknod);
 }
 
 static void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-	fuse_reply_err(req, EROFS);
+	struct op *op = named_op(req, node_of(fs_of(req), parent), name, NULL, 0);
+
+	if (op)
+		op_park(op, change_mkdir);
 }
 
 static void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	fuse_reply_err(req, EROFS);
+	struct op *op = named_op(req, node_of(fs_of(req), parent), name, NULL, 0);
+
+	if (op)
+		op_park(op, change_unlink);
+}
+
+static void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct op *op = named_op(req, node_of(fs_of(req), parent), name, NULL, 0);
+
+	if (op)
+		op_park(op, change_rmdir);
+}
+
+/* A second name, for a link's target or a new place. */
+static bool add_name(struct op *op, const char *name)
+{
+	op->new_name = strdup(name);
+	if (!op->new_name)
+		op_reply_err(op, -ENOMEM);
+	return op->new_name;
 }
 
 static void fs_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
 {
-	fuse_reply_err(req, EROFS);
+	struct op *op = named_op(req, node_of(fs_of(req), parent), name, NULL, 0);
+
+	if (op && add_name(op, link))
+		op_park(op, change_symlink);
 }
 
 static void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname,
                       unsigned int flags)
 {
-	fuse_reply_err(req, EROFS);
+	struct fs *fs = fs_of(req);
+	struct op *op = named_op(req, node_of(fs, parent), name, NULL, 0);
+
+	if (!op)
+		return;
+	op->new_node = node_ref(node_of(fs, newparent));
+	op->flags = (int)flags;
+	if (add_name(op, newname))
+		op_park(op, change_rename);
 }
 
+/* No repository has hard links. */
 static void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
 {
-	fuse_reply_err(req, EROFS);
-}
-
-static void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
-{
-	fuse_reply_err(req, EROFS);
+	fuse_reply_err(req, fs_can_write(fs_of(req)) ? EPERM : EROFS);
 }
 
 static void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
-	fuse_reply_err(req, EROFS);
+	struct op *op = named_op(req, node_of(fs_of(req), parent), name, NULL, 0);
+
+	if (!op)
+		return;
+	op->mode = mode;
+	op->fi = *fi;
+	op_park(op, change_create);
 }
 
 /* ---- files and directories: file.c ---- */
@@ -408,13 +510,8 @@ static void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 static void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct op *op;
+	struct op *op = op_new(fs, req, node_of(fs, ino));
 
-	if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC) {
-		fuse_reply_err(req, EROFS);
-		return;
-	}
-	op = op_new(fs, req, node_of(fs, ino));
 	if (!op)
 		return;
 	op->fi = *fi;
@@ -432,11 +529,6 @@ static void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	file_opendir(op);
 }
 
-static struct handle *handle_of(struct fuse_file_info *fi)
-{
-	return (struct handle *)(uintptr_t)fi->fh;
-}
-
 static void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
@@ -450,6 +542,105 @@ static void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
 	read_start(op);
 }
 
+/* ---- writing: write.c ---- */
+
+static struct op *handle_op(fuse_req_t req, struct fuse_file_info *fi)
+{
+	struct op *op = op_new(fs_of(req), req, NULL);
+
+	if (op)
+		op->handle = handle_ref(handle_of(fi));
+	return op;
+}
+
+static void fs_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t offset, struct fuse_file_info *fi)
+{
+	size_t n = fuse_buf_size(in);
+	struct op *op = handle_op(req, fi);
+	struct fuse_bufvec to = FUSE_BUFVEC_INIT(n);
+	ssize_t got;
+
+	if (!op)
+		return;
+	op->data = malloc(n ? n : 1);
+	if (!op->data) {
+		op_reply_err(op, -ENOMEM);
+		return;
+	}
+	to.buf[0].mem = op->data;
+	got = fuse_buf_copy(&to, in, 0);
+	if (got < 0 || (size_t)got != n) {
+		op_reply_err(op, got < 0 ? (int)got : -EIO);
+		return;
+	}
+	op->size = n;
+	op->offset = offset;
+	op->page = fi->writepage;
+	write_start(op);
+}
+
+static void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct op *op = handle_op(req, fi);
+
+	if (op)
+		write_flush(op);
+}
+
+static void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	struct op *op = handle_op(req, fi);
+
+	if (op)
+		write_fsync(op);
+}
+
+static void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
+{
+	struct op *op;
+
+	/* Only to make sure of room: what punches holes or keeps the size has no meaning at a server. */
+	if (mode != 0) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	op = handle_op(req, fi);
+	if (!op)
+		return;
+	op->offset = offset;
+	op->size = (size_t)length;
+	write_allocate(op);
+}
+
+static void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
+{
+	struct op *op;
+
+	if ((whence != SEEK_DATA && whence != SEEK_HOLE) || offset < 0) {
+		fuse_reply_err(req, offset < 0 ? ENXIO : EINVAL);
+		return;
+	}
+	op = handle_op(req, fi);
+	if (!op)
+		return;
+	op->offset = offset;
+	write_seek(op, whence);
+}
+
+static void fs_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in, fuse_ino_t ino_out,
+                               off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
+{
+	struct op *op = handle_op(req, fi_in);
+
+	if (!op)
+		return;
+	op->new_handle = handle_ref(handle_of(fi_out));
+	op->offset = off_in;
+	op->new_offset = off_out;
+	op->size = len;
+	write_copy(op);
+}
+
 static void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	file_release(fs_of(req), handle_of(fi));
@@ -457,7 +648,7 @@ static void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 }
 
 /* Entry i of a directory handle: its name, what is known of it, and whether that is enough for readdirplus. */
-static void readdir_reply(fuse_req_t req, struct handle *h, size_t size, off_t offset, bool plus)
+void ops_reply_dir(fuse_req_t req, struct handle *h, size_t size, off_t offset, bool plus)
 {
 	struct fs *fs = fs_of(req);
 	struct fuse_entry_param e;
@@ -506,14 +697,31 @@ static void readdir_reply(fuse_req_t req, struct handle *h, size_t size, off_t o
 	free(buf);
 }
 
+/* rewinddir(3) shows what is there now, as opendir does. */
+static void readdir_from(fuse_req_t req, struct handle *h, size_t size, off_t offset, bool plus)
+{
+	bool anew = !offset && h->begun && !h->node->control;
+	struct op *op = anew ? op_new(fs_of(req), req, h->node) : NULL;
+
+	h->begun = true;
+	if (op) {
+		op->handle = handle_ref(h);
+		op->size = size;
+		op->plus = plus;
+		file_rewinddir(op);
+	} else if (!anew) {
+		ops_reply_dir(req, h, size, offset, plus);
+	}
+}
+
 static void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-	readdir_reply(req, handle_of(fi), size, offset, false);
+	readdir_from(req, handle_of(fi), size, offset, false);
 }
 
 static void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-	readdir_reply(req, handle_of(fi), size, offset, true);
+	readdir_from(req, handle_of(fi), size, offset, true);
 }
 
 /* ---- the table ---- */
@@ -545,7 +753,7 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.mknod = fs_mknod,
 	.mkdir = fs_mkdir,
 	.unlink = fs_unlink,
-	.rmdir = fs_unlink,
+	.rmdir = fs_rmdir,
 	.symlink = fs_symlink,
 	.rename = fs_rename,
 	.link = fs_link,
@@ -562,4 +770,11 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.listxattr = fs_listxattr,
 	.removexattr = fs_removexattr,
 	.create = fs_create,
+	.write_buf = fs_write_buf,
+	.flush = fs_flush,
+	.fsync = fs_fsync,
+	.fsyncdir = fs_fsync,
+	.fallocate = fs_fallocate,
+	.lseek = fs_lseek,
+	.copy_file_range = fs_copy_file_range,
 };

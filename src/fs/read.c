@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "base/thread.h"
 #include "fs/private.h"
 
 #define ASK_AGAIN_MAX 8         /* times a parked read asks anew after its bytes were lost again */
@@ -62,24 +63,23 @@ static void reply_hit(struct read_op *r, int verdict)
 	struct cache_file *f = op->handle->file;
 
 	if (op_claim(op)) {
-		if (verdict < 0)
+		if (verdict < 0) {
 			fuse_reply_err(op->req, -verdict);
-		else
+		} else {
+			/* Before it is answered: who has read it may ask at once. */
+			atomic_fetch_add(&op->fs->count_read_bytes, r->n);
 			fuse_reply_iov(op->req, r->hit.parts, r->hit.n);
+		}
 	}
-	atomic_fetch_add(&op->fs->count_read_bytes, r->n);
 	cache_put(f, &r->hit);
 	op_free(op);
 	free(r);
 }
 
-/* The kernel has pages of what was found to be wrong: they go, now and for the next open. */
-static void drop_pages(struct fs *fs, struct node *n)
+static void drop_pages(struct node *n)
 {
-	WITH_LOCK(&fs->lock) {
-		n->pages_clean = false;
-		node_notify_inode(fs, n, true);
-	}
+	WITH_LOCK(&n->fs->lock)
+		node_drop_pages_locked(n);
 }
 
 static void verified(void *arg, int verdict)
@@ -87,7 +87,7 @@ static void verified(void *arg, int verdict)
 	struct read_op *r = arg;
 
 	if (verdict < 0)
-		drop_pages(r->op->fs, r->op->handle->node);
+		drop_pages(r->op->handle->node);
 	reply_hit(r, verdict);
 }
 
@@ -101,7 +101,7 @@ static void end_run(void *arg)
 	if (err < 0 && fs_error_is_unreachable(err))
 		err = 0;
 	if (err < 0)
-		drop_pages(r->op->fs, r->op->handle->node);
+		drop_pages(r->op->handle->node);
 	reply_hit(r, err < 0 ? reader_errno(err) : 0);
 }
 
@@ -165,6 +165,8 @@ static int fetch_data(void *arg, const void *data, size_t n)
 	size_t skip = x->skip < n ? (size_t)x->skip : n;
 	int r = 0;
 
+	if (x->plan.stopped && __atomic_load_n(x->plan.stopped, __ATOMIC_ACQUIRE))
+		return -ECANCELED;      /* whoever waits asks anew */
 	x->skip -= skip;
 	p += skip;
 	n -= skip;
@@ -240,9 +242,9 @@ static void fill_run(void *arg)
 	struct fetch *x = arg;
 	int r;
 
-	http_set_cancel(&x->cancelled);
+	(void)http_set_cancel(&x->cancelled);
 	r = backend_fill(x->fs->session, &x->handle->object, &x->plan, fetch_data, x, &x->cancelled);
-	http_set_cancel(NULL);
+	(void)http_set_cancel(NULL);
 	if (r == 0 && x->left) {
 		r = -EIO;
 		log_warn("%s: the content ends %llu bytes too early", x->handle->object.name, (unsigned long long)x->left);
@@ -469,31 +471,188 @@ void read_whole(struct handle *h, struct fs *fs)
 	whole_ask(x);
 }
 
+/* ---- several small files at once ---- */
+
+struct many {
+	struct fs *fs;
+	size_t n;
+	struct part {
+		struct handle *handle;
+		struct cache_fetch *claim;
+		bool came;
+	} *parts;
+};
+
+static int many_give(void *arg, size_t which, const void *data, size_t n)
+{
+	struct many *x = arg;
+	struct part *p = &x->parts[which];
+	int r;
+
+	if (p->came || n != p->handle->object.size)
+		return 0;
+	r = cache_fill(p->claim, data, n);
+	p->came = r == 0;
+	return r;
+}
+
+/* A file of which nothing is here, all of it claimed. */
+static bool many_take(struct fs *fs, struct node *n, struct part *ret)
+{
+	struct part p = {0};
+	uint64_t first, count;
+
+	if (file_handle(fs, n, &p.handle) < 0)
+		return false;
+	if (p.handle->file && !cache_have(p.handle->file) &&
+	    cache_claim(p.handle->file, 0, p.handle->object.size, false, &p.claim, &first, &count) == 1) {
+		if (!first && count == p.handle->object.size) {
+			*ret = p;
+			return true;
+		}
+		cache_fetched(p.claim, -EAGAIN);
+	}
+	handle_unref(p.handle);
+	return false;
+}
+
+int read_many(struct fs *fs, struct node *const nodes[], size_t n)
+{
+	struct many x = {.fs = fs, .parts = calloc(n, sizeof(*x.parts))};
+	const struct object **list = calloc(n, sizeof(*list));
+	uint64_t at = clock_mono_ms();
+	int r = x.parts && list ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (many_take(fs, nodes[i], &x.parts[x.n])) {
+			list[x.n] = &x.parts[x.n].handle->object;
+			x.n++;
+		}
+	if (x.n)
+		r = backend_read_many(fs->session, list, x.n, many_give, &x);
+	for (size_t i = 0; i < x.n; i++) {
+		struct handle *h = x.parts[i].handle;
+
+		/* Who waits for one that did not come asks for it by itself. */
+		cache_fetched(x.parts[i].claim, x.parts[i].came ? 0 : -EAGAIN);
+		/* It came as it was said to be: that needs not be asked again when it is opened. */
+		WITH_LOCK(&fs->lock)
+			if (x.parts[i].came && str_eq(h->node->object.version, h->object.version) && h->node->object_at && at > h->node->object_at)
+				h->node->object_at = h->node->version_at = at;
+		handle_unref(h);
+	}
+	free(list);
+	free(x.parts);
+	return r;
+}
+
+/* ---- bytes that a caller waits for ---- */
+
+#define LOOK_AGAIN_MS 200       /* how often it is seen whether the caller was interrupted */
+
+struct blocking {
+	struct cache_waiter waiter;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool done;
+	int err;
+};
+
+static void blocking_ready(struct cache_waiter *w, int err)
+{
+	struct blocking *b = container_of(w, struct blocking, waiter);
+
+	WITH_LOCK(&b->lock) {
+		b->done = true;
+		b->err = err;
+		pthread_cond_signal(&b->cond);
+	}
+}
+
+static void copy_hit(const struct cache_hit *hit, void *to)
+{
+	char *at = to;
+
+	for (int i = 0; i < hit->n; i++) {
+		memcpy(at, hit->parts[i].iov_base, hit->parts[i].iov_len);
+		at += hit->parts[i].iov_len;
+	}
+}
+
+/* The waiter was called, or is taken back: -EINTR. */
+static int blocking_wait(struct blocking *b, struct cache_file *f, const int *cancelled)
+{
+	bool done = false;
+
+	while (!done) {
+		struct timespec until = clock_until(LOOK_AGAIN_MS);
+
+		WITH_LOCK(&b->lock) {
+			if (!b->done)
+				pthread_cond_timedwait(&b->cond, &b->lock, &until);
+			done = b->done;
+		}
+		if (!done && cancelled && __atomic_load_n(cancelled, __ATOMIC_RELAXED) && cache_unwait(f, &b->waiter))
+			return -EINTR;
+	}
+	return b->err;
+}
+
+int read_blocking(struct handle *h, struct fs *fs, uint64_t at, size_t n, void *to, const int *cancelled)
+{
+	struct blocking b = {.waiter = {.ready = blocking_ready}};
+	int r = -EAGAIN;
+
+	if (pin_is_lost(fs, h))
+		return -ESTALE;
+	pthread_mutex_init(&b.lock, NULL);
+	thread_cond_init(&b.cond);
+	for (unsigned i = 0; r == -EAGAIN && i < ASK_AGAIN_MAX; i++) {
+		struct cache_hit hit;
+		enum cache_answer a;
+
+		memset(&b.waiter, 0, sizeof(b.waiter));
+		b.waiter.ready = blocking_ready;
+		b.done = false;
+		a = cache_ask(h->file, at, n, &b.waiter, &hit);
+		read_ahead(h, fs, at, n, a == CACHE_FETCH);
+		r = 0;
+		if (a != CACHE_HIT) {
+			r = blocking_wait(&b, h->file, cancelled);
+			hit = b.waiter.hit;
+		}
+		if (r == 0) {
+			copy_hit(&hit, to);
+			cache_put(h->file, &hit);
+		}
+	}
+	pthread_cond_destroy(&b.cond);
+	pthread_mutex_destroy(&b.lock);
+	return r == -EAGAIN ? -EIO : r == -EINTR ? r : r < 0 ? reader_errno(r) : 0;
+}
+
 void read_start(struct op *op)
 {
 	struct handle *h = op->handle;
 	struct fs *fs = op->fs;
+	struct draft *d;
 	struct read_op *r;
 
 	atomic_fetch_add(&fs->count_reads, 1);
-	if (h->follows) {
-		_cleanup_buf_ struct buf b = BUF_MAX(CACHE_READ_MAX);
-		int e = journal_read(h->follows, h->follows_at, (uint64_t)op->offset, op->size, &b);
-
-		if (e < 0)
-			op_reply_err(op, e);
-		else
-			op_reply_buf(op, buf_str(&b), b.len);
-		return;
-	}
 	if (h->is_control) {
-		size_t at = (size_t)op->offset < h->text.len ? (size_t)op->offset : h->text.len;
-		size_t n = h->text.len - at < op->size ? h->text.len - at : op->size;
-
-		op_reply_buf(op, n ? h->text.data + at : "", n);
+		control_read(op);
 		return;
 	}
-	if (op->offset < 0 || (uint64_t)op->offset >= h->object.size || !op->size) {
+	if (op->offset < 0) {
+		op_reply_err(op, -EINVAL);
+		return;
+	}
+	d = fs->spool ? node_draft(h->node) : NULL;
+	if (d) {
+		write_read(op, d);
+		return;
+	}
+	if ((uint64_t)op->offset >= h->object.size || !op->size) {
 		op_reply_buf(op, "", 0);
 		return;
 	}
@@ -517,9 +676,11 @@ void read_start(struct op *op)
 
 void read_release(struct handle *h)
 {
+	struct handle *old = NULL;
 	struct list *l;
 
 	WITH_LOCK(&h->lock) {
+		old = h->old ? handle_ref(h->old) : NULL;
 		h->closed = true;
 		for (l = h->fetches.next; l != &h->fetches; l = l->next) {
 			struct fetch *x = container_of(l, struct fetch, link);
@@ -530,5 +691,9 @@ void read_release(struct handle *h)
 			if (x->transfer)
 				http_cancel(x->fs->http, x->transfer);
 		}
+	}
+	if (old) {
+		read_release(old);
+		handle_unref(old);
 	}
 }

@@ -5,6 +5,8 @@
  * the inode numbers (cp -r sorts by them). Once a few went up in one of the two orders, the next small files in it are
  * fetched into the cache, more as they are used, none any more when they are not.
  *
+ * A backend that can bring several by one request (read_many, policy.batch_files) is asked for many more, half a window at a time.
+ *
  * siblings_opened() notes an open and hands the files that are worth it to the askers; siblings_watch() is the decider.
  */
 #include <errno.h>
@@ -18,16 +20,18 @@
 #define WINDOW_MAX 16           /* files ahead of the reader */
 #define MISSES_MAX 3            /* opens in a row of what was not fetched, until the window closes */
 
-unsigned siblings_watch(struct siblings *s, size_t at, uint64_t ino, bool was_ahead)
+unsigned siblings_watch(struct siblings *s, size_t at, uint64_t ino, bool was_ahead, unsigned most)
 {
+	if (!most)
+		most = WINDOW_MAX;
 	s->up_listing = at > s->last_at ? s->up_listing + 1 : 0;
 	s->up_ino = ino > s->last_ino ? s->up_ino + 1 : 0;
 	s->last_at = at;
 	s->last_ino = ino;
 	if (s->window) {
 		s->misses = was_ahead ? 0 : s->misses + 1;
-		if (was_ahead && s->window < WINDOW_MAX)
-			s->window *= 2;
+		if (was_ahead && s->window < most)
+			s->window = s->window * 2 < most ? s->window * 2 : most;
 		if (s->misses < MISSES_MAX && (s->by_ino ? s->up_ino : s->up_listing))
 			return s->window;
 		s->window = s->misses = 0;
@@ -110,48 +114,114 @@ static size_t place_locked(struct node *n, struct dir *d)
 	return n->place < d->order.n && d->order.at[n->place] == n ? n->place : d->order.n;
 }
 
+struct together {
+	struct fs *fs;
+	size_t n;
+	struct node *nodes[];           /* references */
+};
+
+static void together_run(void *arg)
+{
+	struct together *t = arg;
+
+	if (read_many(t->fs, t->nodes, t->n) == -ENOTSUP)
+		atomic_store(&t->fs->no_many, true);
+	atomic_fetch_sub(&t->fs->siblings, (unsigned)t->n);
+	for (size_t i = 0; i < t->n; i++)
+		node_unref(t->nodes[i]);
+	free(t);
+}
+
+/* How many small files one request can bring here; 0: one. */
+static unsigned batch_of(struct fs *fs)
+{
+	return fs->session->backend->read_many && !atomic_load(&fs->no_many) ? fs->session->policy.batch_files : 0;
+}
+
+struct chosen {
+	VEC(struct node *) list;
+};
+
+/* The small files behind `at` that are worth fetching now. */
+static void choose_locked(struct fs *fs, struct dir *d, struct node **order, size_t at, unsigned window, unsigned batch, struct chosen *ret)
+{
+	unsigned most = batch ? 2 * batch : WINDOW_MAX, ahead = 0;
+	uint64_t room = read_share(fs), bytes = 0;
+
+	if (batch && fs->session->policy.batch_bytes < room)
+		room = fs->session->policy.batch_bytes;
+	for (size_t i = at + 1; i < d->order.n && window; i++) {
+		struct node *c = order[i];
+
+		if (!is_small_locked(fs, c))
+			continue;
+		window--;
+		/* Those on their way have had their room, where they came together. */
+		if (!batch || !c->fetched_ahead)
+			bytes += c->object.size;
+		if (bytes > room && batch && !ret->list.n && !ahead)
+			window = 0;             /* too large to come with others: then by itself */
+		else if (bytes > room || atomic_load(&fs->siblings) + ret->list.n >= most)
+			break;
+		ahead += c->fetched_ahead;
+		if (c->fetched_ahead || c->opens || c->replaced || c->object.size > read_share(fs))
+			continue;
+		if (vec_push(&ret->list, c) < 0)
+			break;
+	}
+	/* A request for each file that is used up would be one for each file. */
+	if (batch && ahead > ret->list.n)
+		ret->list.n = 0;
+	for (size_t i = 0; i < ret->list.n; i++) {
+		ret->list.at[i]->fetched_ahead = true;
+		node_ref_locked(ret->list.at[i]);
+	}
+}
+
+static bool fetch_together(struct fs *fs, const struct chosen *next)
+{
+	struct together *t = malloc(sizeof(*t) + next->list.n * sizeof(t->nodes[0]));
+
+	if (!t)
+		return false;
+	*t = (struct together){fs, next->list.n};
+	memcpy(t->nodes, next->list.at, next->list.n * sizeof(t->nodes[0]));
+	atomic_fetch_add(&fs->siblings, (unsigned)next->list.n);
+	if (pool_add(fs->askers, together_run, t) == 0)
+		return true;
+	atomic_fetch_sub(&fs->siblings, (unsigned)next->list.n);
+	free(t);
+	return false;
+}
+
 void siblings_opened(struct fs *fs, struct node *n)
 {
-	struct node *next[WINDOW_MAX];
-	unsigned found = 0;
-	uint64_t share = read_share(fs), bytes = 0;
+	unsigned batch = batch_of(fs);
+	struct chosen next = {0};
 
 	WITH_LOCK(&fs->lock) {
 		struct dir *d = n->parent ? n->parent->dir : NULL;
 		bool was_ahead = n->fetched_ahead;
-		struct node **order;
 		unsigned window;
 		size_t at;
 
 		n->fetched_ahead = false;
 		if (!d || !d->listed || n->replaced || !is_small_locked(fs, n) || (at = place_locked(n, d)) == d->order.n)
 			break;
-		window = siblings_watch(&d->siblings, at, n->ino, was_ahead);
+		window = siblings_watch(&d->siblings, at, n->ino, was_ahead, batch);
 		if (!window || (d->siblings.by_ino && !sort_locked(d)))
 			break;
-		order = d->siblings.by_ino ? d->sorted.at : d->order.at;
 		at = d->siblings.by_ino ? place_by_ino(d, n->ino) : at;
-		/* The next `window` small files: those of them that nobody has opened or fetched. */
-		for (size_t i = at + 1; i < d->order.n && window; i++) {
-			struct node *c = order[i];
-
-			if (!is_small_locked(fs, c))
-				continue;
-			window--;
-			bytes += c->object.size;
-			if (bytes > share || atomic_load(&fs->siblings) + found >= WINDOW_MAX)
-				break;
-			if (c->fetched_ahead || c->opens || c->replaced)
-				continue;
-			c->fetched_ahead = true;
-			next[found++] = node_ref_locked(c);
-		}
+		choose_locked(fs, d, d->siblings.by_ino ? d->sorted.at : d->order.at, at, window, batch, &next);
 	}
-	for (unsigned i = 0; i < found; i++) {
+	if (batch && next.list.n > 1 && fetch_together(fs, &next))
+		next.list.n = 0;
+	for (size_t i = 0; i < next.list.n; i++) {
 		atomic_fetch_add(&fs->siblings, 1);
-		if (pool_add(fs->askers, fetch_run, next[i]) == 0)
+		if (pool_add(fs->askers, fetch_run, next.list.at[i]) == 0)
 			continue;
 		atomic_fetch_sub(&fs->siblings, 1);
-		node_unref(next[i]);
+		node_unref(next.list.at[i]);
 	}
+	vec_done(&next.list);
 }

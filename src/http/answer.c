@@ -199,7 +199,7 @@ void answer_attach(struct http_transfer *t)
 {
 	buf_done(&t->reply.body);
 	buf_done(&t->reply.headers);
-	buf_init(&t->reply.headers, HTTP_HEADERS_MAX);
+	buf_init(&t->reply.headers, t->max_headers);
 	buf_init(&t->reply.body, t->max_body > HTTP_ERROR_BODY_MAX ? t->max_body : HTTP_ERROR_BODY_MAX);
 	t->reply.status = 0;
 	t->reply.message[0] = 0;

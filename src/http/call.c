@@ -17,9 +17,12 @@ struct call {
 	struct http_reply *reply;
 };
 
-void http_set_cancel(const int *cancelled)
+const int *http_set_cancel(const int *cancelled)
 {
+	const int *before = thread_cancelled;
+
 	thread_cancelled = cancelled;
+	return before;
 }
 
 void http_reply_init(struct http_reply *r)

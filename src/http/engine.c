@@ -139,6 +139,8 @@ static bool stop(struct http *h, struct http_transfer *t)
 
 	curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &sent);
 	curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &up);
+	/* When curl wanted to send it a second time, what it says of the first is gone. */
+	t->reply.sent_whole = sent > 0 && (t->body_fd >= 0 ? t->body_most >= t->body_len : t->sent_times > 1 || (uint64_t)up >= t->body_len);
 	if (!t->judged && t->answered) {
 		long status = 0;
 
@@ -352,6 +354,19 @@ static void ended(struct http *h, struct http_transfer *t, CURLcode rc)
 		settle(h, t, r, sent);
 }
 
+/* The server has all of it, and carries it out whether we wait or not. */
+static bool is_kept(struct http_transfer *t)
+{
+	curl_off_t up = 0;
+	long sent = 0;
+
+	if (!t->keep_once_sent || t->state != T_RUNNING)
+		return false;
+	curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &sent);
+	curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &up);
+	return sent > 0 && (uint64_t)up >= t->body_len;
+}
+
 /* Off every list, wherever it is, and told. */
 static void end_now(struct http *h, struct http_transfer *t, int err, const char *message)
 {
@@ -402,6 +417,9 @@ static void watch_running(struct http *h, struct http_transfer *t, uint64_t now)
 	}
 	if (!t->sent_at && sent && (uint64_t)up >= t->body_len) {
 		t->sent_at = now;
+		/* It may take its time over it. */
+		if (t->slow_named && t->deadline_at < now + t->slow_ms)
+			t->deadline_at = now + t->slow_ms;
 		if (t->body_len)
 			t->mark_at = now;
 	}
@@ -640,7 +658,7 @@ static void heed_notes(struct http *h)
 		}
 		if (!t)
 			return;
-		if (notes & NOTE_CANCEL) {
+		if ((notes & NOTE_CANCEL) && !is_kept(t)) {
 			end_now(h, t, -ECANCELED, "cancelled");
 			continue;
 		}
@@ -959,6 +977,24 @@ int http_set_probe(struct http *h, const char *url)
 		o->refs--;      /* its probe_url keeps it */
 		free(o->probe_url);
 		o->probe_url = TAKE(copy);
+	}
+	return 0;
+}
+
+int http_set_http1(struct http *h, const char *url)
+{
+	_cleanup_free_ char *origin = NULL;
+	int r = http_origin(url, &origin);
+
+	if (r < 0)
+		return r;
+	WITH_LOCK(&h->lock) {
+		struct host *o = host_ref_locked(h, origin);
+
+		if (!o)
+			return -ENOMEM;
+		o->http1 = true;
+		o->refs--;      /* idle_locked() spares it */
 	}
 	return 0;
 }

@@ -61,7 +61,7 @@ static struct host *idle_locked(struct http *h, uint64_t now)
 	while (map_next(h->hosts, &it, &origin, &value)) {
 		struct host *o = value;
 
-		if (!o->refs && !o->probe_url && !o->silent && list_empty(&o->ill) && o->closed_until <= now)
+		if (!o->refs && !o->probe_url && !o->http1 && !o->silent && list_empty(&o->ill) && o->closed_until <= now)
 			return o;
 	}
 	return NULL;

@@ -56,18 +56,27 @@ struct http_request {
 	struct secret *auth;            /* sent only to the origin it is bound to; borrowed, referenced inside */
 	const void *body;               /* NULL: none. A POST or PUT without one sends Content-Length: 0 */
 	size_t body_len;
+	/* Or: the body are body_len bytes of a local file from body_at on, read with pread() as they are sent (on the engine thread:
+	 * a file written a while ago may cost it a moment). The file must not be of a mount of ours, the descriptor must stay open. */
+	bool body_is_file;
+	int body_fd;
+	uint64_t body_at;
 	const char *content_type;       /* NULL: application/octet-stream when there is a body */
+	bool expect;                    /* a refusal may come before the body is sent: ask first (Expect: 100-continue) */
 	bool has_range;                 /* ask for bytes first..last, inclusive, of an object of `total` bytes */
 	uint64_t first, last, total;    /* total: UINT64_MAX when unknown */
 	bool expect_length;             /* without a range: the whole object must have `total` bytes */
 	enum http_priority priority;
 	bool idempotent;                /* may be repeated after silence (GET and HEAD always may) */
+	bool once;                      /* may not, though it is a GET or HEAD: it takes something away that is given only once */
 	bool first_contact;             /* a person waits to hear that nobody is there: three attempts, not until the deadline */
 	bool cache_redirect;            /* remember where this URL led for a few minutes (a read of content) */
 	unsigned deadline_ms;           /* 0: the config's */
-	unsigned slow_ms;               /* silence allowed after the request was sent whole; 0: stall_ms */
+	unsigned slow_ms;               /* silence allowed after the request was sent whole, beyond the deadline too; 0: stall_ms */
 	size_t max_body;                /* http_call: longest answer kept [64 MiB]; more is -EMSGSIZE */
+	size_t max_headers;             /* longest head of an answer [64 KiB]; more is -EMSGSIZE. libcurl takes no more than 300 KiB */
 	const int *cancelled;           /* http_call: polled through http_wake(); nonzero ends it with -EINTR. May be NULL */
+	bool keep_once_sent;            /* once all of it was sent it is waited for: http_cancel() and `cancelled` come too late */
 
 	/* The following are called on the engine thread, without locks, and must not block, not even for a disk. */
 	/* Body bytes of a 200 or 206 that passed the checks, in order, each byte once even if the transfer was repeated
@@ -84,10 +93,11 @@ struct http_request {
 struct http_reply {
 	int status;                 /* of the last answer; 0 when there was none */
 	struct buf body;            /* of http_call, or of an answer other than 200/206 (first 64 KiB) */
-	struct buf headers;         /* raw lines "Name: value\n" of the last answer, at most 64 KiB; see http_header() */
+	struct buf headers;         /* raw lines "Name: value\n" of the last answer, at most max_headers bytes; see http_header() */
 	char *url;                  /* where the last answer came from */
 	unsigned attempts;
 	bool in_doubt;              /* the request was sent, no answer came, and it may not be repeated: look, then decide */
+	bool sent_whole;            /* all of the last attempt's body may be there: else it cannot have been carried out */
 	char message[160];          /* why it failed, for a log line or a user: no secrets, printable */
 };
 
@@ -114,8 +124,9 @@ void http_hurry(struct http *h, struct http_transfer *t);
  * is the -errno of status.c and *ret is filled nevertheless). Not on the engine thread. The caller ends *ret with
  * http_reply_done() in every case. `request->cancelled` is looked at whenever http_wake() was called. */
 int http_call(struct http *h, const struct http_request *request, struct http_reply *ret);
-/* For every http_call of the calling thread that names no `cancelled` of its own; NULL ends it. */
-void http_set_cancel(const int *cancelled);
+/* For every http_call of the calling thread that names no `cancelled` of its own; NULL ends it. Returns what was set before, for who
+ * must not be cancelled half-way. */
+const int *http_set_cancel(const int *cancelled);
 /* Let every http_call look at its `cancelled`. Any thread, never blocks. */
 void http_wake(struct http *h);
 void http_reply_init(struct http_reply *r);
@@ -125,6 +136,8 @@ int http_header(const struct http_reply *r, const char *name, char *ret, size_t 
 
 /* What is asked in the background to learn whether a silent host of this origin answers again. Copied. */
 int http_set_probe(struct http *h, const char *url);
+/* Speak HTTP/1.1 with the origin of this URL from now on, whatever else it offers. -EINVAL, -ENOMEM. */
+int http_set_http1(struct http *h, const char *url);
 /* Is the origin of this URL known to be silent? Any thread, never blocks. */
 bool http_host_silent(struct http *h, const char *url);
 /* Called (engine thread, no locks, must not block) when a host becomes silent or answers again. */

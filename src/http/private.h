@@ -37,6 +37,7 @@ struct host {
 	char *probe_url;                /* NULL: the origin's root */
 	unsigned refs;
 	bool silent;                    /* only the engine writes it */
+	_Atomic bool http1;             /* nothing newer than HTTP/1.1 is spoken with it */
 	/* the engine's own */
 	struct list queue[HTTP_PRIORITIES];
 	struct list busy;               /* in http.busy while anything is queued */
@@ -73,8 +74,11 @@ struct http_transfer {
 	char **headers;
 	struct secret *auth;
 	const void *body;
-	size_t body_len, max_body;
-	bool has_range, expect_length, idempotent, first_contact, cache_redirect;
+	size_t body_len, max_body, max_headers;
+	int body_fd;                    /* -1: it is no file */
+	uint64_t body_at;
+	bool keep_once_sent, slow_named;        /* slow_ms is the caller's own */
+	bool has_range, expect, expect_length, idempotent, once, first_contact, cache_redirect;
 	uint64_t first, last, total;
 	enum http_priority priority;
 	unsigned deadline_ms, slow_ms;
@@ -90,6 +94,7 @@ struct http_transfer {
 	unsigned sent_times;            /* how often curl sent it in this one attempt */
 	bool ranged;                    /* it asked for a part, that begins at `from` */
 	uint64_t from;
+	uint64_t body_done, body_most;  /* of a body that is a file: bytes curl has taken, now and at most */
 	bool answered;                  /* a status line came */
 	bool judged;                    /* the head of the answer was looked at */
 	bool wanted;                    /* its body is what was asked for */
@@ -169,6 +174,7 @@ int transfer_new(const struct http_request *q, const struct http_config *c, stru
 void transfer_free(struct http_transfer *t);
 bool transfer_is(const struct http_transfer *t, const char *method);
 bool transfer_repeatable(const struct http_transfer *t);
+bool transfer_has_body(const struct http_transfer *t);
 /* Its deadline moves on while its bytes do. */
 bool transfer_streams(const struct http_transfer *t);
 /* Note why it fails. The message is cut to what fits. */

@@ -12,6 +12,7 @@
 
 #define CONTENT_BUFFER (512L << 10)     /* curl's largest: fewer turns of the engine for a byte */
 #define ANSWER_BUFFER (32L << 10)
+#define SEND_BUFFER (256L << 10)
 
 static int add(struct curl_slist **list, const char *line)
 {
@@ -109,24 +110,68 @@ static int set_protocols(CURL *e)
 #endif
 }
 
+static size_t read_body(char *to, size_t size, size_t n, void *arg)
+{
+	struct http_transfer *t = arg;
+	size_t want = size * n;
+	ssize_t got;
+
+	if (want > t->body_len - t->body_done)
+		want = t->body_len - t->body_done;
+	if (!want)
+		return 0;
+	do
+		got = pread(t->body_fd, to, want, (off_t)(t->body_at + t->body_done));
+	while (got < 0 && errno == EINTR);
+	if (got <= 0) {
+		transfer_fault(t, got < 0 ? -errno : -ENODATA, false, "what is to be sent cannot be read");
+		t->final = true;
+		return CURL_READFUNC_ABORT;
+	}
+	t->body_done += (uint64_t)got;
+	if (t->body_done > t->body_most)
+		t->body_most = t->body_done;
+	return (size_t)got;
+}
+
+static int seek_body(void *arg, curl_off_t to, int whence)
+{
+	struct http_transfer *t = arg;
+
+	if (whence != SEEK_SET || to < 0 || (uint64_t)to > t->body_len)
+		return CURL_SEEKFUNC_FAIL;
+	t->body_done = (uint64_t)to;
+	return CURL_SEEKFUNC_OK;
+}
+
 static void set_body(struct http_transfer *t, CURL *e)
 {
 	bool says_length = transfer_is(t, "POST") || transfer_is(t, "PUT") || transfer_is(t, "PATCH");
 
-	if (transfer_is(t, "GET") && !t->body)
+	if (transfer_is(t, "GET") && !transfer_has_body(t))
 		return;
 	if (transfer_is(t, "HEAD")) {
 		curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
 		return;
 	}
-	if (!t->body && !says_length) {
+	if (!transfer_has_body(t) && !says_length) {
 		curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, t->method);
 		return;
 	}
 	/* POSTFIELDS for every method with a body, or that must say Content-Length: 0. */
 	curl_easy_setopt(e, CURLOPT_POST, 1L);
 	curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->body_len);
-	curl_easy_setopt(e, CURLOPT_POSTFIELDS, t->body ? t->body : "");
+	if (t->body_fd >= 0) {
+		t->body_done = t->body_most = 0;
+		curl_easy_setopt(e, CURLOPT_READFUNCTION, read_body);
+		curl_easy_setopt(e, CURLOPT_READDATA, t);
+		curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, seek_body);
+		curl_easy_setopt(e, CURLOPT_SEEKDATA, t);
+		if (t->body_len > HTTP_LONG_BODY)
+			curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
+	} else {
+		curl_easy_setopt(e, CURLOPT_POSTFIELDS, t->body ? t->body : "");
+	}
 	curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, t->method);
 }
 
@@ -151,7 +196,7 @@ int request_make_easy(struct http_transfer *t, const struct http_config *c, cons
 	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, t->on_data ? CONTENT_BUFFER : ANSWER_BUFFER);
 	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->error);
 	curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);      /* a proxy's word is not the host's */
-	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)(t->host->http1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS));
 	curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, c->insecure ? 0L : 1L);
 	curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, c->insecure ? 0L : 2L);
 	if (c->ca_file)
@@ -167,8 +212,8 @@ int request_make_easy(struct http_transfer *t, const struct http_config *c, cons
 	for (size_t i = 0; r == 0 && t->host == t->home && t->headers && t->headers[i]; i++)
 		r = add(&t->slist, t->headers[i]);
 	if (r == 0)
-		r = add(&t->slist, "Expect:");
-	if (r == 0 && t->body) {
+		r = add(&t->slist, t->expect ? "Expect: 100-continue" : "Expect:");
+	if (r == 0 && transfer_has_body(t)) {
 		_cleanup_free_ char *line = NULL;
 
 		r = str_fmt(&line, "Content-Type: %s", t->content_type ? t->content_type : "application/octet-stream");

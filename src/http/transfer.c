@@ -55,6 +55,8 @@ int transfer_new(const struct http_request *q, const struct http_config *c, stru
 		return -ENOMEM;
 	list_init(&t->link);
 	list_init(&t->noted);
+	if (q->body_is_file && (q->body || q->body_fd < 0 || q->body_at > INT64_MAX - q->body_len))
+		return -EINVAL;
 	if (q->has_range && (q->last < q->first || q->last == UINT64_MAX))
 		return -EINVAL;
 	r = url_clean(q->url, &t->url);
@@ -66,11 +68,17 @@ int transfer_new(const struct http_request *q, const struct http_config *c, stru
 		return -ENOMEM;
 	t->auth = secret_ref(q->auth);
 	t->body = q->body;
-	t->body_len = q->body ? q->body_len : 0;
+	t->body_fd = q->body_is_file ? q->body_fd : -1;
+	t->body_at = q->body_at;
+	t->body_len = transfer_has_body(t) ? q->body_len : 0;
+	t->keep_once_sent = q->keep_once_sent;
 	t->max_body = q->max_body ? q->max_body : HTTP_BODY_MAX;
+	t->max_headers = q->max_headers ? q->max_headers : HTTP_HEADERS_MAX;
 	t->has_range = q->has_range;
 	t->expect_length = q->expect_length;
+	t->expect = q->expect;
 	t->idempotent = q->idempotent;
+	t->once = q->once;
 	t->cache_redirect = q->cache_redirect;
 	t->first_contact = q->first_contact;
 	t->first = q->first;
@@ -79,9 +87,8 @@ int transfer_new(const struct http_request *q, const struct http_config *c, stru
 	t->seen_total = UINT64_MAX;
 	t->priority = q->priority <= HTTP_UPLOAD ? q->priority : HTTP_META;
 	t->deadline_ms = q->deadline_ms ? q->deadline_ms : c->deadline_ms;
+	t->slow_named = q->slow_ms;
 	t->slow_ms = q->slow_ms ? q->slow_ms : c->stall_ms;
-	if (t->deadline_ms < q->slow_ms)
-		t->deadline_ms = q->slow_ms;
 	t->on_data = q->on_data;
 	t->on_done = q->on_done;
 	t->arg = q->arg;
@@ -98,7 +105,12 @@ bool transfer_is(const struct http_transfer *t, const char *method)
 
 bool transfer_repeatable(const struct http_transfer *t)
 {
-	return t->idempotent || transfer_is(t, "GET") || transfer_is(t, "HEAD");
+	return !t->once && (t->idempotent || transfer_is(t, "GET") || transfer_is(t, "HEAD"));
+}
+
+bool transfer_has_body(const struct http_transfer *t)
+{
+	return t->body || t->body_fd >= 0;
 }
 
 bool transfer_streams(const struct http_transfer *t)

@@ -2,7 +2,7 @@
 from xml.sax.saxutils import escape
 
 WIDTH, LEFT, BAR, LINE, HEAD = 900, 190, 480, 18, 30
-COLOURS = {'scifs': '#1b6ca8', 'curl': '#8a8a8a', 'rclone': '#c77d1e', 'passthrough_ll': '#5d8a4a', 'cat': '#5d8a4a'}
+COLOURS = {'scifs': '#1b6ca8', 'curl': '#8a8a8a', 'rclone': '#c77d1e', 'reduct-py': '#7a5aa6', 'passthrough_ll': '#5d8a4a', 'cat': '#5d8a4a'}
 
 
 def colour(who):

@@ -43,7 +43,7 @@ class Times:
 
     def __init__(self, of, least, who='scifs'):
         self.of, self.least, self.who = of, least, who
-        self.text = f'>= {least} of {of}'
+        self.text = f'>= {least:.3g} of {of}'
 
     def value(self, row):
         return row.ratio(self.who, self.of) if self.of in row.values else None
@@ -379,6 +379,57 @@ def memory_rows(notes):
                   goals=[AtMost((BUDGET + OVER_BUDGET) / MIB, who=who, worst=True) for who in mine])
 
 
+# ---- B9: writing ----
+
+def writing(rig):
+    size, slices = 1024 * MIB, 16
+    length = size // slices
+    parts = [rig.file(f'slices/{n:02d}', length) for n in range(slices)]
+    for p in parts:
+        rig.warm(p)
+    folder, girder = rig.folder_of('written'), rig.girder
+    closed, synced = [], []
+
+    def take_away(name):
+        (item,) = girder.rest('GET', 'item', {'folderId': folder, 'name': name})
+        (file,) = girder.rest('GET', f'item/{item["_id"]}/files')
+        if file['size'] != size:
+            raise RuntimeError(f'{file["size"]} bytes came of {size}')
+        girder.rest('DELETE', f'item/{item["_id"]}')
+        return file.get('sha512')
+
+    def scifs():
+        with rig.mount_girder() as m:
+            os.listdir(m.path / 'written')
+            closed.append(timed(['bash', '-c', 'exec cat "$@" >"$0"', m.path / 'written/scifs.dat', *parts]))
+            synced.append(timed([rig.scifs, 'sync', m.path]))
+        sums.add(take_away('scifs.dat'))
+        return closed[-1] + synced[-1]
+
+    def chunks():
+        """One curl over one connection: a request for each chunk, in order, as Girder wants them."""
+        begun = time.monotonic()
+        upload = girder.rest('POST', 'file', {'parentType': 'folder', 'parentId': folder, 'name': 'curl.dat', 'size': str(size)})['_id']
+        words = rig.place('curl')
+        with open(os.open(words, os.O_WRONLY | os.O_CREAT, 0o600), 'w') as f:
+            f.write('next\n'.join(f'url = "{girder.api}/file/chunk?uploadId={upload}&offset={n * length}"\nupload-file = "{p}"\nrequest = "POST"\n'
+                                  f'header = "{token(rig)}"\nheader = "Content-Type: application/octet-stream"\nheader = "Expect:"\n'
+                                  'fail\nsilent\nshow-error\noutput = /dev/null\n' for n, p in enumerate(parts)))
+        timed(['curl', '-K', words])
+        took = time.monotonic() - begun
+        os.unlink(words)
+        sums.add(take_away('curl.dat'))
+        return took
+
+    sums = set()
+    got = rounds(3, {'scifs': scifs, 'curl, chunk by chunk': chunks})
+    if len(sums) != 1:
+        raise RuntimeError(f'not the same bytes: {sums}')
+    yield Row('B9', 'write 1 GiB into a Girder, then scifs sync', 's', got, goals=[Times('curl, chunk by chunk', 1 / 1.5)])
+    yield Row('B9', 'of that: until close has returned', 's', {'scifs': closed})
+    yield Row('B9', 'of that: until scifs sync has returned', 's', {'scifs': synced})
+
+
 # ---- B10: what the kernel and libfuse allow ----
 
 def operations(rig):
@@ -404,4 +455,5 @@ def operations(rig):
         yield Row('B10', 'cached reads of 4 KiB', '1/s', got, more=True, goals=[Times('passthrough_ll', 0.8)])
 
 
-JOBS = {'B1': sequential, 'B4': first_byte, 'B5': long_listing, 'B6': small_files, 'B7': second_read, 'B8': memory, 'B10': operations}
+JOBS = {'B1': sequential, 'B4': first_byte, 'B5': long_listing, 'B6': small_files, 'B7': second_read, 'B8': memory, 'B9': writing, 'B10': operations}
+PEERS = {'B1', 'B4', 'B5', 'B6', 'B7', 'B8'}     # what rclone and nginx have a part in

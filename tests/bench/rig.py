@@ -18,6 +18,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(TOP / 'tests/servers'), str(TOP / 'tests/faults')]
 from girder import Girder  # noqa: E402
+from reduct import Missing, Reduct, can_build  # noqa: E402
 from relay import RelayProcess  # noqa: E402
 
 MIB = 1 << 20
@@ -310,6 +311,20 @@ class Rig:
             return g
         return self.once('girder', make)
 
+    @property
+    def reduct(self):
+        """A real ReductStore with a bucket `bench`, whose entries the jobs make."""
+        def make():
+            try:
+                can_build()
+            except Missing as e:
+                raise Unavailable(str(e)) from None
+            r = Reduct().start()
+            self.ends.append(r.stop)
+            r.bucket('bench')
+            return r
+        return self.once('reduct', make)
+
     def relay(self, to, delay=0.05):
         """The same server, `delay` seconds of round trip away."""
         def make():
@@ -347,17 +362,31 @@ class Rig:
         self.number += 1
         return self.folder / f'{what}-{self.number}'
 
-    def mount_scifs(self, source, *options, cache=None, key=None, who='scifs'):
+    def place_in_memory(self, what):
+        """The same on a file system that no disk is behind."""
+        if not os.path.ismount('/dev/shm'):
+            raise Unavailable('there is no file system in memory at /dev/shm')
+        self.number += 1
+        path = Path(f'/dev/shm/{self.folder.name}-{what}-{self.number}')
+        self.ends.append(lambda: shutil.rmtree(path, ignore_errors=True))
+        return path
+
+    def mount_scifs(self, source, *options, cache=None, secret=None, who='scifs'):
+        """`secret` goes into its environment: {SCIFS_TOKEN: ...}."""
         env = {k: v for k, v in os.environ.items() if not k.startswith('SCIFS_')}
-        if key:
-            env['SCIFS_API_KEY'] = key
+        env.update(secret or {}, XDG_STATE_HOME=str(self.place('state')))
         words = ','.join([f'memory={BUDGET}', f'cache={cache or "none"}', *options])
         return Mount(self, who, [self.scifs, 'mount', source, folder := self.place('mnt'), '-f', '-o', words], folder, env)
 
     def mount_girder(self, *options, via=None, cache=None, who='scifs'):
         """The collection `bench` (behind a relay, perhaps), with an empty cache on disk unless one is given."""
         return self.mount_scifs(f'girder+{via or self.girder.url}/collection/bench', *options, cache=cache or self.place('cache'),
-                                key=self.girder.api_key, who=who)
+                                secret={'SCIFS_API_KEY': self.girder.api_key}, who=who)
+
+    def mount_reduct(self, *options, cache=None, who='scifs'):
+        """The bucket `bench`, with an empty cache on disk unless one is given."""
+        return self.mount_scifs(f'reduct+{self.reduct.url}/bench', *options, cache=cache or self.place('cache'),
+                                secret={'SCIFS_TOKEN': self.reduct.token}, who=who)
 
     def mount_rclone(self, url, *options, who='rclone'):
         folder = self.place('rclone')
@@ -394,18 +423,21 @@ class Rig:
         return float(run([program, what, path, count], timeout=LIFE_SECONDS))
 
 
-def versions():
+def versions(peers, reduct):
+    """What is measured on what. `peers`: with rclone and nginx, which are fetched or built for that; `reduct`: with a ReductStore."""
     def first(command):
         try:
             done = subprocess.run([str(c) for c in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
             return (done.stdout + done.stderr).strip().splitlines()[0]
         except (OSError, IndexError, subprocess.TimeoutExpired):
             return 'none'
+    client = re.search(r'^reduct-py==(.*)$', (TOP / 'tests/requirements/reduct.txt').read_text(), re.M)
     model = re.search(r'^model name\s*: (.*)$', Path('/proc/cpuinfo').read_text(), re.M)
     return {'scifs': first(['git', '-C', TOP, 'describe', '--always', '--dirty']), 'kernel': os.uname().release,
             'processors': os.cpu_count(), 'processor': model[1] if model else os.uname().machine,
-            'rclone': first([find_rclone(), 'version']), 'curl': first(['curl', '--version']).split(' (')[0],
-            'nginx': first([find_nginx(), '-v']).split(': ')[-1], 'libfuse': first(['pkg-config', '--modversion', 'fuse3'])}
+            'curl': first(['curl', '--version']).split(' (')[0], 'libfuse': first(['pkg-config', '--modversion', 'fuse3']),
+            **({'rclone': first([find_rclone(), 'version']), 'nginx': first([find_nginx(), '-v']).split(': ')[-1]} if peers else {}),
+            **({'ReductStore': Reduct.VERSIONS[0], 'reduct-py': client[1]} if reduct else {})}
 
 
 def median(values):

@@ -57,6 +57,8 @@ class Rule:
     redirect: str = None        # a Location, with `status` [302]
     # What is changed about the request that goes on:
     ask: dict = None            # headers set; None as value: removed
+    expect: bool = False        # "Expect: 100-continue" is the server's to answer: what it refuses is refused without the body
+    ask_cut: int = None         # its body ends after so many bytes, for the server and, `by`, for the client
     # What is changed about the server's answer:
     delay: float = None         # seconds, in place of the relay's
     rate: float = None          # bytes a second, in place of the relay's
@@ -68,6 +70,7 @@ class Rule:
     extra: bytes = None         # after the body, beyond what was announced
     announce: int = None        # Content-Length says so, whatever comes
     cut: int = None             # the body ends after so many bytes:
+    lose: bool = False          # the server has done it, and its answer is lost (with `status`: that one comes in its place):
     by: str = 'close'           # by close, reset or stall (nothing more comes until the rule is taken away)
     seen: int = 0
     used: int = 0
@@ -133,6 +136,14 @@ class Record:
 
 class Gone(Exception):
     """The connection is at its end."""
+
+
+class Reset(Exception):
+    """End the connection with a reset."""
+
+
+class Closed(Exception):
+    """End the connection."""
 
 
 class Stream:
@@ -386,7 +397,7 @@ class Relay:
                     break
         except Reset:
             reset = True
-        except (OSError, Gone, ValueError):
+        except (OSError, Gone, Closed, ValueError):
             pass
         finally:
             self._let_go(server)
@@ -438,13 +449,24 @@ class Relay:
 
     def _stalled(self, client, rule):
         """Until the rule is gone. Gone when the client is."""
+        left = select.poll()
+        left.register(client.sock, select.POLLRDHUP)
         while not self.closing:
             with self.lock:
                 if rule not in self.rules:
                     return
-            if select.select([client.sock], [], [], 0.02)[0] and not self.tls and not client.sock.recv(1, socket.MSG_PEEK):
+            if left.poll(20):
                 raise Gone('left while it was stalled')
         raise Gone('the relay is closed')
+
+    def _break(self, client, server, rule):
+        """The end of both connections, as the rule says."""
+        try:
+            if rule.by == 'stall':
+                self._stalled(client, rule)
+        finally:
+            self._let_go(server)
+        raise Closed if rule.by == 'close' else Reset
 
     def _pass(self, client, server, rec, rule, headers, to, new):
         delay = self.delay if rule.delay is None else rule.delay
@@ -456,17 +478,25 @@ class Relay:
             rec.end = 'dropped'
             raise Reset
         length = framing(headers)
-        if get(headers, 'expect', '').lower() == '100-continue':
+        if get(headers, 'expect', '').lower() == '100-continue' and not rule.expect:
             client.send(b'HTTP/1.1 100 Continue\r\n\r\n')
-        made = rule.answer is not None or rule.status is not None or rule.redirect is not None
+            headers = [[k, v] for k, v in headers if k.lower() != 'expect']
+        made = rule.answer is not None or (rule.status is not None and not rule.lose) or rule.redirect is not None
         if made:
             for p in client.body(length or 0):
                 rec.received += len(p)
             return server, self._make(client, rec, rule)
         for k, v in (rule.ask or {}).items():
             headers = [[a, b] for a, b in headers if a.lower() != k.lower()] + ([[k, v]] if v is not None else [])
-        server, line, answer = self._ask(client, server, rec, headers, length, to)
-        return server, self._return(client, server, rec, rule, line, answer, headers)
+        server, line, answer = self._ask(client, server, rec, rule, headers, length, to)
+        if rule.lose and rule.status is not None:
+            self._let_go(server)
+            return None, self._make(client, rec, rule)
+        if rule.lose:
+            rec.status, rec.end = int(line.split(' ')[1]), 'lost'
+            self._break(client, server, rule)
+        more = self._return(client, server, rec, rule, line, answer, headers)
+        return server, more and not (get(headers, 'expect') and rec.received != length)
 
     def _make(self, client, rec, rule):
         rec.first = time.monotonic()
@@ -484,10 +514,10 @@ class Relay:
         rec.sent = len(body)
         return True
 
-    def _ask(self, client, server, rec, headers, length, to):
+    def _ask(self, client, server, rec, rule, headers, length, to):
         """Send the request on, and read the head of its answer."""
         text = f'{rec.method} {rec.target} HTTP/1.1\r\n' + ''.join(
-            f'{k}: {v}\r\n' for k, v in headers if k.lower() not in ('proxy-connection', 'expect', 'proxy-authorization'))
+            f'{k}: {v}\r\n' for k, v in headers if k.lower() not in ('proxy-connection', 'proxy-authorization'))
         head = (text + '\r\n').encode('latin-1')
         for turn in (0, 1):
             fresh = server is None
@@ -497,8 +527,19 @@ class Relay:
                 server = self._keep(sock)
             try:
                 server.send(head)
+                if get(headers, 'expect'):
+                    line, answer = server.head()
+                    if line.split(' ')[1] != '100':
+                        return server, line, answer
+                    client.send(b'HTTP/1.1 100 Continue\r\n\r\n')
                 if length is not None:
                     for p in client.body(length):
+                        if rule.ask_cut is not None and rec.received + len(p) >= rule.ask_cut:
+                            p = p[:rule.ask_cut - rec.received]
+                            rec.received += len(p)
+                            server.send(p)
+                            rec.end = 'cut on its way'
+                            self._break(client, server, rule)
                         rec.received += len(p)
                         server.send(p if length != 'chunked' else b'%x\r\n%s\r\n' % (len(p), bytes(p)))
                     if length == 'chunked':
@@ -602,10 +643,6 @@ class Relay:
                 if not p:
                     return server, False
                 ends[s].send(p)
-
-
-class Reset(Exception):
-    """End the connection with a reset."""
 
 
 class RelayProcess:

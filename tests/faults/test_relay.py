@@ -46,6 +46,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def handle_expect_100(self):
+        if self.path == '/refused':
+            self.send_response(417)
+            self.send_header('Content-Length', '0')
+            self.end_headers()
+            return False
+        return super().handle_expect_100()
+
     def do_POST(self):
         body = self.rfile.read(int(self.headers['Content-Length']))
         answer = hashlib.md5(body).hexdigest().encode()
@@ -152,6 +160,26 @@ def test_changes_requests(relay):
     assert get(relay, '/f', {'Range': 'bytes=10-19'}) == (200, CONTENT)
 
 
+def asks(relay, path, body):
+    """POST that waits for the server's word before its body, as http.client cannot: the status, and the body's answer."""
+    with socket.create_connection(('127.0.0.1', relay.port)) as s, s.makefile('rb') as f:
+        s.sendall(f'POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n'.encode())
+        status = int(f.readline().split()[1])
+        if status == 100:
+            f.readline()
+            s.sendall(body)
+            status = int(f.readline().split()[1])
+        return status
+
+
+def test_lets_the_server_answer_who_asks_before_the_body(relay):
+    relay.rule(path='/refused', expect=True)
+    relay.rule(path='/taken', expect=True)
+    assert asks(relay, '/refused', CONTENT) == 417 and asks(relay, '/taken', CONTENT) == 200
+    refused, taken = relay.settled()
+    assert refused.received == 0 and taken.received == len(CONTENT) and taken.status == 200
+
+
 @pytest.mark.parametrize('by', ['close', 'reset'])
 def test_cuts_bodies(relay, by):
     relay.rule(path='/f', cut=12345, by=by)
@@ -160,6 +188,86 @@ def test_cuts_bodies(relay, by):
     if by == 'close':
         assert e.value.partial == CONTENT[:12345]
     assert relay.settled()[0].sent == 12345
+
+
+class Taker(http.server.BaseHTTPRequestHandler):
+    """Notes how much of each body came."""
+    protocol_version = 'HTTP/1.1'
+    came = []
+
+    def log_message(self, *_):
+        pass
+
+    def do_PUT(self):
+        self.came.append(len(self.rfile.read(int(self.headers['Content-Length']))))
+        self.send_response(200)
+        self.send_header('Content-Length', '0')
+        self.end_headers()
+
+
+@pytest.fixture
+def taker():
+    s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Taker)
+    s.handle_error = lambda *_: None            # who was cut off gets no answer
+    threading.Thread(target=s.serve_forever, daemon=True).start()
+    Taker.came = []
+    with Relay(f'http://127.0.0.1:{s.server_port}') as r:
+        yield r
+    s.shutdown()
+    s.server_close()
+
+
+def soon(condition):
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert condition()
+
+
+@pytest.mark.parametrize('by', ['close', 'reset'])
+@pytest.mark.parametrize('cut', [0, 12345])
+def test_cuts_bodies_on_their_way_to_the_server(taker, by, cut):
+    rule = taker.rule(ask_cut=cut, by=by, times=1)
+    with pytest.raises((http.client.BadStatusLine, ConnectionError)):
+        get(taker, '/p', method='PUT', body=CONTENT)
+    soon(lambda: Taker.came == [cut])           # it came to the server so, and the server saw its end
+    assert rule.used and (taker.settled()[0].received, taker.log[0].status) == (cut, 0)
+    assert get(taker, '/p', method='PUT', body=CONTENT)[0] == 200
+
+
+@pytest.mark.parametrize('by', ['close', 'reset'])
+def test_loses_answers(taker, by):
+    taker.rule(lose=True, by=by, times=1)
+    with pytest.raises((http.client.BadStatusLine, ConnectionError)):
+        get(taker, '/p', method='PUT', body=CONTENT)
+    assert Taker.came == [len(CONTENT)] and (taker.settled()[0].status, taker.log[0].end) == (200, 'lost')
+    assert get(taker, '/p', method='PUT', body=CONTENT)[0] == 200
+
+
+def test_gives_another_answer_to_what_the_server_has_done(taker):
+    taker.rule(lose=True, status=400, headers={'X-Why': 'so'}, times=1)
+    assert get(taker, '/p', method='PUT', body=CONTENT) == (400, b'')
+    assert Taker.came == [len(CONTENT)] and taker.settled()[0].status == 400
+    assert get(taker, '/p', method='PUT', body=CONTENT)[0] == 200
+
+
+@pytest.mark.parametrize('rule', [{'ask_cut': 1000}, {'lose': True}])
+def test_stands_still_on_the_way_and_before_the_answer(taker, rule):
+    taker.rule(**rule, by='stall')
+    ended = []
+
+    def ask():
+        with pytest.raises((http.client.BadStatusLine, ConnectionError)):
+            get(taker, '/p', method='PUT', body=CONTENT)
+        ended.append(True)
+    t = threading.Thread(target=ask)
+    t.start()
+    soon(lambda: taker.log and taker.log[0].end)
+    t.join(0.2)
+    assert not ended
+    taker.clear()
+    t.join(30)
+    assert ended
 
 
 def test_lies_about_the_length(relay):

@@ -62,6 +62,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	}
 	if (r == 0 && (json_is_object(j) || json_is_array(j)))
 		must(raw == 0 && count == members(j));
+	/* What may be sent is JSON; a text says what it says, however it is written. */
+	must(json_check(text, n) < 0 || r == 0);
+	if (r == 0)
+		must(json_same(text, n, printed ? printed : text, printed ? strlen(printed) : n) <= 1 && json_same(text, n, text, n) == 1);
 	if (json_raw_member(text, n, "name", &at, &len) == 0)
 		must(at >= text && at + len <= text + n);
 	json_free(j);

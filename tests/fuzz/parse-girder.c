@@ -62,6 +62,28 @@ static void errors(const char *text, size_t n)
 	}
 }
 
+/* A member of hostile metadata set, and taken away: what comes out is an object still. */
+static void metadata(const char *text, size_t n)
+{
+	static const char *const paths[] = {"a", "a.b.c", "100%", "%41"};
+	struct json *j = NULL;
+
+	if (json_parse(text, n, &j) == 0 && json_is_object(j))
+		for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+			struct buf with = BUF_MAX(1u << 20), without = BUF_MAX(1u << 20);
+			struct json *k = NULL;
+
+			if (girder_edit_meta(text, n, paths[i], "1", 1, &with) == 0) {
+				must(json_parse(buf_str(&with), with.len, &k) == 0 && json_is_object(k));
+				must(girder_edit_meta(buf_str(&with), with.len, paths[i], NULL, 0, &without) == 0);
+			}
+			json_free(k);
+			buf_done(&with);
+			buf_done(&without);
+		}
+	json_free(j);
+}
+
 static int pick(void *arg, const char *name, size_t n, uint64_t *ret_size)
 {
 	*ret_size = 5;
@@ -123,6 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	} else {
 		documents(*data, text, n - 1);
 		errors(text, n - 1);
+		metadata(text, n - 1);
 	}
 	free(text);
 	return 0;

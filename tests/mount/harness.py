@@ -1,9 +1,12 @@
 """What the suites share: a mount as an object, and the repositories that it can be of.
 
 A Mount runs `scifs mount -f` with folders of its own for cache, state and configuration, waits until the kernel has it, and at
-the end unmounts it, waits for the process and reads its log: a wrong exit status or a sanitizer's report is an error.
+the end unmounts it, waits for the process and reads its log: a wrong exit status or a sanitizer's report is an error. It may end
+and begin again at the same place (again()), also by being killed (crash()): what it kept for itself is there, or all but the cache.
 """
+import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +26,7 @@ from girder_sample import noise  # noqa: E402
 BUILD = TOP / os.environ.get('SCIFS_BUILD', 'build')
 SCIFS = BUILD / 'src/scifs'
 PATIENCE = 120                  # seconds: what is waited for comes at once on an idle machine
+DONE, USAGE, REACH, MOUNT, LEFT = 0, 1, 2, 3, 4         # exit status
 REPORT = re.compile(r'ERROR: (Address|Leak|Thread)Sanitizer|: runtime error: ')
 libc = ctypes.CDLL(None)
 live = []                       # mounts whose process runs, for conftest's watchdog
@@ -37,6 +41,36 @@ def wait_for(condition, what='that', seconds=PATIENCE):
             return value
         assert time.monotonic() < end, f'waited {seconds} s in vain: {what}'
         time.sleep(0.02)
+
+
+def errno_of(call, *args, **kw):
+    """The errno with which this fails; an AssertionError when it does not."""
+    try:
+        call(*args, **kw)
+    except OSError as e:
+        return e.errno
+    raise AssertionError('it does not fail')
+
+
+@contextlib.contextmanager
+def fails(*numbers):
+    """What is done in here fails with one of these numbers."""
+    wanted = ', '.join(errno.errorcode[n] for n in numbers)
+    try:
+        yield
+    except OSError as e:
+        assert e.errno in numbers, f'{e}, not {wanted}'
+    else:
+        raise AssertionError(f'it does not fail with {wanted}')
+
+
+def put(path, text, flags=os.O_CREAT | os.O_TRUNC):
+    """One write(2) and a close: what fails in either, fails. A value that is no text is written as JSON."""
+    fd = os.open(path, os.O_WRONLY | flags, 0o644)
+    try:
+        os.write(fd, (text if isinstance(text, str) else json.dumps(text)).encode())
+    finally:
+        os.close(fd)
 
 
 def run(*command, check=True, timeout=PATIENCE, **kw):
@@ -61,10 +95,10 @@ def lack_of_fuse():
 class Mount:
     """mount.path is the mount point; mount / 'a/b' a path in it; mount.log the log so far."""
 
-    def __init__(self, source, *options, env=None, home=None, log_level='info'):
+    def __init__(self, source, *options, env=None, home=None, log_level='info', program=None):
         """`options` are words of -o ("ttl=1s"). `home` (a Path) holds cache, state and configuration; by default it is the mount's
         own and ends with it."""
-        self.source, self.options, self.env = source, list(options), dict(env or {})
+        self.source, self.options, self.env, self.program = source, list(options), dict(env or {}), program or SCIFS
         self.folder = Path(tempfile.mkdtemp(prefix='scifs-mount-'))
         self.path = self.folder / 'mnt'
         self.path.mkdir()
@@ -93,7 +127,7 @@ class Mount:
 
     def start(self):
         self.home.mkdir(parents=True, exist_ok=True)
-        command = [str(SCIFS), 'mount', '-f', self.source, str(self.path), '-o', ','.join([f'log_level={self.log_level}', *self.options])]
+        command = [str(self.program), 'mount', '-f', self.source, str(self.path), '-o', ','.join([f'log_level={self.log_level}', *self.options])]
         with open(self.log_file, 'ab') as out:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=self.environ(),
                                             preexec_fn=die_with_parent)
@@ -106,8 +140,8 @@ class Mount:
             raise
         return self
 
-    def clear(self):
-        """Leave nothing behind, whatever state it is in. True if nothing had to be forced."""
+    def detach(self):
+        """Neither mount nor process is left; the folder is. True if nothing had to be forced."""
         clean = True
         if self.mounted():
             clean = False
@@ -121,35 +155,56 @@ class Mount:
             self.process.wait()
         if self in live:
             live.remove(self)
+        return clean
+
+    def clear(self):
+        """Leave nothing behind, whatever state it is in. True if nothing had to be forced."""
+        clean = self.detach()
         if not self.mounted():
             shutil.rmtree(self.folder, ignore_errors=True)
         return clean
 
-    def stop(self):
-        """Unmount as a user does, and judge how it ended."""
-        umount = run(SCIFS, 'umount', self.path, check=False, env=self.environ())
+    def end(self, status=DONE):
+        """Unmount as a user does, and judge how it ended: `status` LEFT when uploads are to be left. Folder and home stay."""
+        umount = self.scifs('umount', self.path, check=False)
         try:
-            if umount.returncode == 0:
+            if umount.returncode in (DONE, LEFT):
                 self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             pass
-        log, status = self.log, self.process.poll()
-        clean = self.clear()
+        log, ended = self.log, self.process.poll()
+        clean = self.detach()
         assert not REPORT.search(log), f'a sanitizer reports:\n{log[-6000:]}'
-        assert clean and umount.returncode == 0, f'unmounting failed: {umount.stderr}\n{log[-3000:]}'
-        assert status == 0, f'scifs ended with status {status}:\n{log[-3000:]}'
+        assert clean and umount.returncode == status, f'unmounting: status {umount.returncode}: {umount.stderr}\n{log[-3000:]}'
+        assert ended == status, f'scifs ended with status {ended}:\n{log[-3000:]}'
 
-    def remount(self):
-        """The same again, over the same home."""
-        again = Mount(self.source, *self.options, env=self.env, home=self.home, log_level=self.log_level)
-        kept = again.folder.parent / (again.folder.name + '-home')
-        if self.home == self.folder / 'home':           # it would go with the old mount
-            shutil.move(self.home, kept)
-            again.home = again.folder / 'home'
-        self.stop()
-        if kept.exists():
-            shutil.move(kept, again.home)
-        return again.start()
+    def stop(self, status=DONE):
+        """The same, and nothing stays."""
+        try:
+            self.end(status)
+        finally:
+            self.clear()
+
+    def again(self, cache=True, status=DONE):
+        """Unmount as a user does, if that is still to be done, and mount the same at the same place, over the same home; without what
+        was cached unless `cache`."""
+        if self in live:
+            self.end(status)
+        if not cache:
+            shutil.rmtree(self.home / 'cache', ignore_errors=True)
+        return self.start()
+
+    def crash(self):
+        """What a power cut leaves: the process is gone at once, and nobody tidied up. again() goes on from there."""
+        self.process.kill()
+        self.process.wait()
+        self.fell()
+
+    def fell(self):
+        """The process has died by itself: let go of what is left of the mount."""
+        self.process.wait(PATIENCE)
+        self.detach()
+        assert not REPORT.search(self.log), f'a sanitizer reports:\n{self.log[-6000:]}'
 
     def __enter__(self):
         return self.start()
@@ -159,6 +214,47 @@ class Mount:
             self.clear()
         else:
             self.stop()
+
+    # ---- what it owes ----
+
+    def scifs(self, *words, **kw):
+        """A command of the same user."""
+        return run(self.program, *words, env=self.environ(), **kw)
+
+    def sync(self, path=''):
+        """All that was closed is at the server, or an AssertionError with what `scifs sync` says."""
+        return self.scifs('sync', self.path / path)
+
+    def uploads(self):
+        """.scifs/uploads.json: what is owed, and how it is with it."""
+        return json.loads(self.control('uploads.json'))
+
+    def upload(self, name):
+        """The one that is owed under this name, or None."""
+        found = [u for u in self.uploads() if u['name'] == name]
+        assert len(found) <= 1, found
+        return found[0] if found else None
+
+    def refused(self, name):
+        """Wait until this upload was refused, and give it."""
+        return wait_for(lambda: (u := self.upload(name)) and u['state'] == 'refused' and u, f'{name} is refused; {self.uploads()}')
+
+    def retry(self, name):
+        """The user's word on a refused one: once more."""
+        self.scifs('uploads', 'retry', self.path, str(self.upload(name)['id']))
+
+    def drop(self, name):
+        """The user's word: never mind."""
+        self.scifs('uploads', 'drop', '--yes', self.path, str(self.upload(name)['id']))
+
+    def give_up(self):
+        """What a test before left owed is not the next one's matter."""
+        if self.uploads():
+            self.scifs('uploads', 'drop', '--yes', self.path, 'all', check=False)
+
+    def settle(self, seconds=PATIENCE):
+        """Wait, without asking for it, until nothing is owed."""
+        wait_for(lambda: not self.uploads(), 'nothing is owed', seconds)
 
     # ---- what it says of itself ----
 
@@ -240,6 +336,22 @@ class GirderRepo(OnGirder, Repo):
         self.folder = self.top
 
 
+class ReductRepo:
+    """`server` is the running ReductStore, `records` what the sample has ((bucket, entry) -> its Records), `witness` the official
+    client. The tree that a mount shows of it is told by the tests of the mount."""
+
+    def __init__(self, name, server, records, witness):
+        self.name, self.server, self.records, self.witness = name, server, records, witness
+
+    @property
+    def source(self):
+        return f'reduct+{self.server.url}'
+
+    @property
+    def env(self):
+        return {'SCIFS_TOKEN': self.server.token}
+
+
 def sha512(data) -> str:
     return hashlib.sha512(data).hexdigest()
 
@@ -254,4 +366,32 @@ def tree(folder: Path) -> dict:
             path = os.path.join(where, name)
             with open(path, 'rb') as f:
                 found[os.path.relpath(path, os.fsencode(folder))] = sha512(f.read())
+    return found
+
+
+def remote(girder, folder, kind='folder') -> dict:
+    """What a folder of a Girder has, by its own account: path -> sha512 of each file, "" of each folder. An item is what the official
+    client makes of it: a file when it has one of its own name, else a directory. A name that is there twice is a failure."""
+    found = {}
+
+    def put(path, value):
+        assert path not in found, f'{path} is there twice'
+        found[path] = value
+
+    def look(folder, kind, where):
+        for f in girder.server.rest('GET', 'folder', {'parentType': kind, 'parentId': folder, 'limit': '0'}):
+            put(where + f['name'], '')
+            look(f['_id'], 'folder', where + f['name'] + '/')
+        for i in girder.server.rest('GET', 'item', {'folderId': folder, 'limit': '0'}) if kind == 'folder' else []:
+            files = girder.server.rest('GET', f'item/{i["_id"]}/files', {'limit': '0'})
+            path = where + i['name']
+            if len(files) != 1 or files[0]['name'] != i['name']:
+                put(path, '')
+                path += '/'
+            else:
+                path = path[:-len(i['name'])]
+            for f in files:
+                # An empty file is given no checksum by 3.2.
+                put(path + f['name'], f['linkUrl'] if f.get('linkUrl') else f.get('sha512') or (not f['size'] and sha512(b'')))
+    look(folder, kind, '')
     return found

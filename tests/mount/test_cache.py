@@ -89,7 +89,7 @@ def test_a_mount_reads_what_another_live_one_has_fetched(girder5, relay, mount, 
 
 
 def test_many_readers_of_one_cold_file_cause_one_download(girder5, relay, mount):
-    size = 96 * MIB
+    size = 40 * MIB
     name = 'for-many-readers.dat'
     folder = girder5.server.make_folder(girder5.ids['sample'], 'many-readers', 'collection')
     content = noise(77, size)
@@ -279,6 +279,20 @@ def test_memory_stays_within_the_budget_with_many_readers(plain_build, mount):
     assert len(readers) == 64
     assert [r.wait(500) for r in readers] == [0] * 64
     assert peak(m) <= 64 * MIB + SLACK
+
+
+def test_what_nobody_uses_is_forgotten_beyond_a_number(mount):
+    m = mount('memory:?files=150000&size=4k', 'list_ttl=1s', 'ttl=1s')
+    with os.scandir(m.path) as entries:
+        some = [e.name for e in entries if e.is_file()][::50000]
+    before = [(m / name).read_bytes() for name in some]
+    with open(m / some[0], 'rb') as f:
+        seen = {os.stat(m / name).st_size for name in os.listdir(m.path)}
+        assert seen == {4096} and m.stats()['scifs_nodes'] > 140000
+        wait_for(lambda: m.stats()['scifs_nodes'] < 100000, 'they are forgotten', 600)
+        assert f.read() == before[0] and os.readlink(f'/proc/self/fd/{f.fileno()}') == str(m / some[0])
+    assert [(m / name).read_bytes() for name in some] == before
+    assert len(os.listdir(m.path)) == 150000
 
 
 def test_memory_stays_within_the_budget_while_100000_entries_are_listed(plain_build, mount):

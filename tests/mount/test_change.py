@@ -174,7 +174,7 @@ def test_bytes_of_two_versions_are_never_mixed_in_one_pass(mount):
     """memory:'s changing.dat is one number in all its lines."""
     m = mount('memory:?changes=50ms', 'ttl=100ms', 'list_ttl=100ms', 'cache=none')
     passes, refused = 0, 0
-    while passes < 5 and refused < 2000:
+    while passes < 5 and refused < 200:
         try:
             text = (m / 'changing.dat').read_bytes()
         except OSError as e:

@@ -1,6 +1,7 @@
 """The command line as a user meets it: in the background, each bad input one line and its exit status, how a mount ends,
 where options and credentials come from, and mount(8)."""
 import ctypes
+import errno
 import http.server
 import json
 import os
@@ -11,6 +12,7 @@ import select
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import stat
 import subprocess
@@ -23,7 +25,7 @@ from pathlib import Path
 import pytest
 from harness import BUILD, PATIENCE, REPORT, SCIFS, wait_for
 
-DONE, USAGE, REACH, MOUNT = 0, 1, 2, 3
+DONE, USAGE, REACH, MOUNT, PART, OTHER = range(6)
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -38,6 +40,7 @@ class Shell:
         self.mnt.mkdir()
         self.env = {k: os.environ[k] for k in ('PATH', 'LANG', 'TMPDIR') if k in os.environ}
         self.env.update(HOME=str(self.home), XDG_CACHE_HOME=str(self.home / 'cache'), XDG_CONFIG_HOME=str(self.home / 'config'),
+                        XDG_STATE_HOME=str(self.home / 'state'),
                         ASAN_OPTIONS='detect_leaks=1:abort_on_error=0', UBSAN_OPTIONS='print_stacktrace=1:halt_on_error=1')
 
     def __call__(self, *words, env=None, **kw):
@@ -70,6 +73,16 @@ class Shell:
 
     def status(self):
         return json.loads((self.mnt / '.scifs/status.json').read_text())
+
+    def owed(self):
+        """What `scifs uploads` lists: name -> state."""
+        return {row['name']: row['state'] for row in json.loads(self('uploads', '--json', self.mnt).stdout)}
+
+    def end(self):
+        """Unmount; what is still owed is given up."""
+        assert self('uploads', 'drop', '--yes', self.mnt, 'all').returncode == DONE
+        done = self('umount', '--wait=0', self.mnt)
+        assert done.returncode in (DONE, PART), done.stderr
 
     def options(self):
         return json.loads((self.mnt / '.scifs/config.json').read_text())
@@ -299,7 +312,7 @@ def as_nobody(sh, script):
         assert not REPORT.search(done.stderr), done.stderr
         return done.stdout, done.stderr.replace(str(there) + '/', '')
     finally:
-        shutil.rmtree(there)
+        shutil.rmtree(there, ignore_errors=True)        # a process that ends may be quicker
 
 
 @as_root()
@@ -315,6 +328,13 @@ def test_the_mount_of_somebody_else_is_left_alone(sh, fuse):
     out, err = as_nobody(sh, '$NOBODY scifs mount memory: mnt; $OTHER scifs umount $PWD/mnt; echo $?; $NOBODY scifs umount mnt; echo $?')
     assert out == '3\n0\n'
     assert err == 'scifs: mnt: it is the mount of user 65534: only that user and root may end it\n'
+
+
+@as_root()
+def test_root_ends_the_mount_of_a_user_and_says_that_it_may_not_ask(sh, fuse):
+    out, err = as_nobody(sh, '$NOBODY scifs mount memory: mnt; ./scifs umount mnt; echo $?; grep -c "$PWD/mnt" /proc/self/mountinfo')
+    assert out == '0\n0\n'
+    assert err == 'scifs: mnt: Permission denied: what it owes is not known\n'
 
 
 @as_root()
@@ -370,14 +390,22 @@ def test_each_bad_word_is_named(sh):
         (['mount', 'memory:', 'mnt', '--read-prat=1M'], 'did you mean "read_part"?'),
         (['mount', 'memory:', 'mnt', '-o', 'ttl=soon'], 'option ttl is "soon" but should be a time'),
         (['mount', 'memory:', 'mnt', '-o', 'items=dir'], 'option items is of girder: it says nothing to memory:'),
-        (['mount', 'memory:', 'mnt', '-o', 'ro=no'], 'this release only reads'),
+        (['mount', 'memory:', 'mnt', '-o', 'fsync=never'], 'option fsync is "never" but should be remote|local'),
         (['mount', 'memory:', 'mnt', '-o', 'ca=/nowhere/ca.pem'], '/nowhere/ca.pem: the certificates of option ca cannot be read'),
         (['mount', 'memory:', 'mnt', '-o', 'log=/nowhere/log'], '/nowhere/log: the log cannot be written'),
         (['mount', 'memory:?fiels=3', 'mnt'], 'there is no word "fiels"'),
         (['mount', 'what-is-this', 'mnt'], 'what-is-this: not a source'),
         (['mount', 'girder+ftp://x', 'mnt'], 'girder+ftp://x'),
         (['umont', 'mnt'], 'there is no command "umont": did you mean "umount"?'),
-        (['umount'], 'scifs umount DIR'),
+        (['umount'], 'scifs umount [--wait=TIME] DIR'),
+        (['umount', '--wait=soon', 'mnt'], '--wait= needs a time'),
+        (['sync'], 'scifs sync PATH'),
+        (['uploads'], 'DIR is missing'),
+        (['uploads', 'retry'], 'DIR is missing'),
+        (['uploads', 'retry', 'mnt'], 'which one is missing'),
+        (['uploads', 'drop', 'mnt', 'x'], 'an ID of the list or all is wanted, not "x"'),
+        (['uploads', 'list', 'mnt', '1'], 'not also "1"'),
+        (['uploads', '--jsno', 'mnt'], 'there is no flag "--jsno"'),
         (['status', '--jsno', 'mnt'], 'there is no flag "--jsno"'),
         (['version', 'x'], 'version'),
         ([], 'a command is missing'),
@@ -518,8 +546,9 @@ def echoes(fd):
     return bool(termios.tcgetattr(fd)[3] & termios.ECHO)
 
 
-def on_terminal(sh, words, answer, env):
-    """Run it on a terminal of its own; answers the first question. (exit status, what was shown, whether the terminal echoes then)"""
+def on_terminal(sh, words, answer, env, question=None):
+    """Run it on a terminal of its own; answers the first question: this one, or one whose answer is not shown; None: there is none.
+    (exit status, what was shown, whether the terminal echoes then)"""
     pid, fd = pty.fork()
     if pid == 0:
         os.execve(SCIFS, [str(SCIFS), *map(str, words)], {**sh.env, **env})
@@ -534,8 +563,9 @@ def on_terminal(sh, words, answer, env):
         if not piece:
             break
         shown += piece
-        if not answered and b': ' in shown:
-            wait_for(lambda: not echoes(fd), 'nothing is shown of what is typed')
+        if answer and not answered and (question or b': ') in shown:
+            if not question:
+                wait_for(lambda: not echoes(fd), 'nothing is shown of what is typed')
             os.write(fd, answer)
             answered = True
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -618,6 +648,16 @@ def test_umount_names_who_keeps_it_busy(sh, fuse):
     assert sh('umount', sh.mnt).returncode == DONE
 
 
+def test_umount_does_not_wait_for_a_file_that_is_being_written(sh, fuse):
+    sh.mount()
+    with open(sh.mnt / 'new.txt', 'wb', buffering=0) as f:
+        f.write(b'1')
+        assert f'in use by {os.getpid()} (' in sh.refused(MOUNT, 'umount', sh.mnt)
+        assert f.write(b'2')
+    assert (sh.mnt / 'new.txt').read_bytes() == b'12'
+    assert sh('umount', sh.mnt).returncode == DONE
+
+
 def test_refresh_and_status_touch_nothing_that_is_no_scifs(sh):
     (sh.folder / 'file').write_text('')
     assert 'it is not in a scifs mount' in sh.refused(MOUNT, 'refresh', 'file')
@@ -644,6 +684,198 @@ def test_refresh_shows_what_has_changed(sh, girder):
     assert sh('refresh', there).returncode == DONE
     assert os.listdir(there) == ['new']
     sh('umount', sh.mnt)
+
+
+# ---- what is owed ----
+
+STUCK = 'memory:?fail=stuck.dat:EHOSTDOWN'      # its upload never gets through, and is tried again and again
+
+
+@pytest.fixture
+def kept(sh):
+    """A source whose content outlives the mount."""
+    return f'memory:?store={sh.folder}/store'
+
+
+def test_uploads_lists_what_is_owed_and_sync_waits_for_it(sh, fuse):
+    sh.mount('-o', 'quiet=1h')
+    assert sh('uploads', sh.mnt).stdout == 'nothing is owed\n'
+    (sh.mnt / 'nested/not public/new.txt').write_text('12345')
+    (sh.mnt / 'other.txt').write_text('1')
+    (sh.mnt / '.DS_Store').write_text('never leaves')
+    lines = sh('uploads', sh.mnt).stdout.splitlines()
+    assert lines[0].split() == ['ID', 'STATE', 'SIZE', 'SENT', 'NAME'] and len(lines) == 3
+    assert len(sh('uploads', 'list', sh.mnt / 'nested').stdout.splitlines()) == 2
+    assert re.search(r' queued +5 B +0 B +/nested/not public/new.txt$', '\n'.join(lines), re.M)
+    assert re.search(r'^uploads +2 files \(6 B\); room for ', sh('status', sh.mnt).stdout, re.M)
+    assert sh('sync', sh.mnt / 'nested').returncode == DONE
+    assert sh.owed() == {'other.txt': 'queued'}
+    assert sh('sync', sh.mnt).returncode == DONE
+    assert sh.owed() == {}
+    assert sh('umount', sh.mnt).returncode == DONE
+
+
+def test_what_was_refused_is_named_tried_again_and_given_up(sh, fuse):
+    sh.mount('-o', 'quiet=0', source='memory:?refuse=once.txt:EDQUOT:1&refuse=never.txt:EACCES')
+    (sh.mnt / 'once.txt').write_text('1')
+    (sh.mnt / 'never.txt').write_text('1')
+    done = sh('sync', sh.mnt)
+    assert done.returncode == PART and '  /once.txt: refused' in done.stderr and '  /never.txt: refused' in done.stderr
+    assert re.search(r'refused .* /never.txt: refused on demand$', sh('uploads', sh.mnt).stdout, re.M)
+    assert sh('uploads', 'retry', sh.mnt, 'all').returncode == DONE
+    wait_for(lambda: sh.owed() == {'never.txt': 'refused'}, 'one lands, the other is refused again')
+    assert 'it wants --yes' in sh.refused(USAGE, 'uploads', 'drop', sh.mnt, 'all')
+    number = json.loads(sh('uploads', '--json', sh.mnt).stdout)[0]['id']
+    assert f'there is no upload {number + 1}' in sh.refused(OTHER, 'uploads', 'drop', '--yes', sh.mnt, number + 1)
+    status, shown, _ = on_terminal(sh, ['uploads', 'drop', sh.mnt, number], b'n\n', {}, b'[y/N] ')
+    assert status == DONE and '/never.txt' in shown and sh.owed() == {'never.txt': 'refused'}
+    status, shown, _ = on_terminal(sh, ['uploads', 'drop', sh.mnt, number], b'y\n', {}, b'[y/N] ')
+    assert status == DONE and sh.owed() == {}
+    assert sorted(n for n in os.listdir(sh.mnt) if n in ('once.txt', 'never.txt')) == ['once.txt']
+    assert sh('umount', sh.mnt).returncode == DONE
+
+
+def test_umount_does_not_wait_for_what_was_refused_and_names_it(sh, fuse):
+    sh.mount('-o', 'quiet=0', source='memory:?refuse=never.txt:EACCES')
+    (sh.mnt / 'never.txt').write_text('1')
+    wait_for(lambda: sh.owed() == {'never.txt': 'refused'}, 'it is refused')
+    done = sh('umount', sh.mnt)
+    assert done.returncode == PART and mounted(sh.mnt) == 0
+    assert f'1 refused and kept in {sh.home}/state/scifs' in done.stderr and '  /never.txt: refused' in done.stderr
+    sh.mount()                                  # where nobody refuses it any more
+    assert sh.owed() == {'never.txt': 'refused'} and (sh.mnt / 'never.txt').read_text() == '1'
+    sh.end()
+
+
+def test_interrupted_waiting_leaves_the_mount_and_names_what_is_owed(sh, fuse):
+    sh.mount('-o', 'quiet=0', source=STUCK)
+    (sh.mnt / 'stuck.dat').write_bytes(b'x' * 2048)
+    for words in (['sync', sh.mnt], ['umount', sh.mnt]):
+        p = subprocess.Popen([str(SCIFS), *map(str, words)], env=sh.env, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: int(re.search(r'SigCgt:\s*(\w+)', Path(f'/proc/{p.pid}/status').read_text())[1], 16) & 2, 'it waits')
+        p.send_signal(signal.SIGINT)
+        _, err = p.communicate(timeout=PATIENCE)
+        assert p.returncode == PART and 'still owed' in err and re.search('  /stuck.dat: (queued|uploading), 2.0 KiB', err), err
+        assert mounted(sh.mnt) == 1 and (sh.mnt / 'stuck.dat').stat().st_size == 2048
+    sh.end()
+
+
+def test_umount_with_the_server_gone_ends_after_its_limit_and_keeps_all(sh, fuse, kept):
+    sh.mount('-o', 'quiet=0', source=kept + '&fail=stuck.dat:EHOSTDOWN')
+    (sh.mnt / 'stuck.dat').write_text('precious')
+    pid = sh.status()['pid']
+    done = sh('umount', '--wait=100ms', sh.mnt)
+    assert done.returncode == PART and mounted(sh.mnt) == 0 and is_gone(pid)
+    assert f'1 file (8 B) not sent, kept in {sh.home}/state/scifs' in done.stderr and '  /stuck.dat: ' in done.stderr
+    sh.mount(source=kept)
+    assert (sh.mnt / 'stuck.dat').read_text() == 'precious'
+    assert sh('umount', sh.mnt).returncode == DONE              # the server is back
+    assert [p.read_text() for p in (sh.folder / 'store').glob('*.data')] == ['precious']
+
+
+def test_umount_waits_and_shows_what_is_left(sh, fuse):
+    sh.mount('-o', 'quiet=1h', source='memory:?updelay=6s')
+    (sh.mnt / 'new.txt').write_text('12345')
+    status, shown, _ = on_terminal(sh, ['umount', sh.mnt], None, {})
+    assert status == DONE and mounted(sh.mnt) == 0
+    assert f'{sh.mnt}: 1 file (5 B)' in shown         # a terminal's width cuts the rest
+
+
+@pytest.mark.parametrize('how', ['SIGTERM', 'fusermount3'])
+def test_an_unmounted_process_sends_what_is_owed(sh, fuse, kept, how):
+    sh.mount('-o', 'quiet=1h', source=kept)
+    (sh.mnt / 'new.txt').write_text('12345')
+    pid = sh.status()['pid']
+    if how == 'SIGTERM':
+        os.kill(pid, signal.SIGTERM)
+    else:
+        subprocess.run(['fusermount3', '-u', str(sh.mnt)], check=True, timeout=PATIENCE)
+    wait_for(lambda: is_gone(pid), 'the process ends')
+    assert mounted(sh.mnt) == 0
+    assert [p.read_text() for p in (sh.folder / 'store').glob('*.data')] == ['12345']
+
+
+def test_a_second_signal_ends_the_sending_and_all_is_kept(sh, fuse):
+    p = subprocess.Popen([str(SCIFS), 'mount', '-f', STUCK, str(sh.mnt), '-o', 'quiet=0'], env=sh.env, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: mounted(sh.mnt), 'it is mounted')
+    (sh.mnt / 'stuck.dat').write_text('precious')
+    p.send_signal(signal.SIGTERM)
+    wait_for(lambda: mounted(sh.mnt) == 0, 'it is unmounted')
+    assert p.poll() is None
+    p.send_signal(signal.SIGTERM)
+    _, err = p.communicate(timeout=PATIENCE)
+    assert p.returncode == PART and not REPORT.search(err), err
+    assert f'still owed to {STUCK}: they are kept in {sh.home}/state/scifs' in err
+    sh.mount(source=STUCK)
+    assert (sh.mnt / 'stuck.dat').read_text() == 'precious'
+    sh.end()
+
+
+def test_two_mounts_of_one_source_both_write(sh, fuse, kept):
+    other = sh.folder / 'other'
+    other.mkdir()
+    sh.mount('-o', 'quiet=1h', source=kept)
+    assert sh('mount', kept, other, '-o', 'quiet=1h').returncode == DONE
+    (sh.mnt / 'mine.txt').write_text('mine')
+    (other / 'theirs.txt').write_text('theirs')
+    assert sh.owed() == {'mine.txt': 'queued'}                  # each has its own
+    assert sh('umount', other).returncode == DONE
+    assert sh('refresh', sh.mnt).returncode == DONE
+    assert (sh.mnt / 'theirs.txt').read_text() == 'theirs'
+    assert sh('umount', sh.mnt).returncode == DONE
+    assert sorted(p.read_text() for p in (sh.folder / 'store').glob('*.data')) == ['mine', 'theirs']
+
+
+def test_a_mount_whose_process_hangs_does_not_hang_umount(sh, fuse):
+    sh.mount()
+    pid = sh.status()['pid']
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        done = sh('umount', sh.mnt)
+        assert 'its process does not answer: what it owes is not known' in done.stderr
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: is_gone(pid), 'it is dead')
+
+
+def test_a_read_only_mount_refuses_every_change(sh, fuse):
+    sh.mount('-o', 'ro')
+    file, folder = sh.mnt / 'README.txt', sh.mnt / 'tables'
+    changes = {
+        'open': lambda: open(file, 'r+'), 'create': lambda: open(sh.mnt / 'new', 'x'), 'mkdir': lambda: (sh.mnt / 'new').mkdir(),
+        'unlink': lambda: file.unlink(), 'rename': lambda: file.rename(sh.mnt / 'new'), 'truncate': lambda: os.truncate(file, 0),
+        'chmod': lambda: file.chmod(0o600), 'utime': lambda: os.utime(file), 'rmdir': lambda: folder.rmdir(),
+        'symlink': lambda: (sh.mnt / 'new').symlink_to('https://example.org'), 'setxattr': lambda: os.setxattr(file, 'user.memory.meta.a', b'1'),
+    }
+    for name, change in changes.items():
+        with pytest.raises(OSError) as e:
+            change()
+        assert e.value.errno == errno.EROFS, name
+    assert sh('uploads', sh.mnt).stdout == 'nothing is owed\n' and sh('sync', sh.mnt).returncode == DONE
+    assert sh('umount', sh.mnt).returncode == DONE
+    assert not (sh.home / 'state').exists()
+
+
+def test_a_state_directory_that_cannot_be_used_is_named_with_the_ways_on(sh, fuse):
+    (sh.folder / 'file').write_text('')
+    line = sh.refused(MOUNT, 'mount', 'memory:', 'mnt', '-o', 'state=file')
+    assert f'{sh.folder}/file' in line and '-o state=DIR' in line and '-o ro' in line
+    sh.mount('-o', 'state=file,ro')
+    assert sh('umount', sh.mnt).returncode == DONE
+
+
+def test_the_journal_of_a_newer_release_is_left_alone(sh, fuse):
+    sh.mount()
+    assert sh('umount', sh.mnt).returncode == DONE
+    journals = [p for p in (sh.home / 'state').rglob('*') if p.is_file() and p.read_bytes()[:6] == b'SQLite']
+    assert journals
+    for path in journals:
+        with sqlite3.connect(path) as db:
+            db.execute('PRAGMA user_version = 1000')
+        db.close()
+    before = {p: p.read_bytes() for p in journals}
+    assert 'newer' in sh.refused(MOUNT, 'mount', 'memory:', 'mnt')
+    assert {p: p.read_bytes() for p in journals} == before
 
 
 # ---- mount(8), umount(8), fusermount3, descriptors ----

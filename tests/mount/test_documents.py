@@ -34,7 +34,7 @@ def test_the_manual_lists_the_options_of_the_program_and_no_other(page):
 
 def test_the_manual_names_every_command():
     commands = re.findall(r'^  scifs ([a-z]+)', run(SCIFS, '--help'), re.M)
-    assert commands == ['mount', 'umount', 'status', 'refresh', 'version']
+    assert commands == ['mount', 'umount', 'sync', 'uploads', 'status', 'refresh', 'version']
     assert sorted(re.findall(r'^\.SS (\w+)', (MAN / 'scifs.1').read_text(), re.M)) == sorted(commands)
 
 

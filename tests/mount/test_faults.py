@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from harness import TOP, wait_for
+from harness import TOP, errno_of, wait_for
 
 sys.path.insert(0, str(TOP / 'tests/faults'))
 from relay import Relay  # noqa: E402
@@ -48,12 +48,6 @@ def read_or_not(path):
         return None
 
 
-def fails(what, *args):
-    with pytest.raises(OSError) as e:
-        what(*args)
-    return e.value.errno
-
-
 # ---- answers that are not what was asked for ----
 
 NONSENSE = {
@@ -68,7 +62,7 @@ DOCUMENTS = {k: v for k, v in NONSENSE.items() if k != 'object'}         # an ob
 def test_a_listing_of_nonsense_is_an_error(girder5, relay, faulty, body):
     m = faulty()
     rule = relay.rule(path=ITEMS, body=body)
-    assert fails(os.listdir, m / girder5.top) in (errno.EIO, errno.EBADMSG, errno.EPROTO)
+    assert errno_of(os.listdir, m / girder5.top) in (errno.EIO, errno.EBADMSG, errno.EPROTO)
     assert rule.used
     assert said(m, 'list')
     relay.clear()
@@ -80,7 +74,7 @@ def test_a_document_of_nonsense_is_an_error(girder5, relay, faulty, body):
     m = faulty()
     os.stat(m / girder5.text)
     rule = relay.rule(path=r'/api/v1/item/[0-9a-f]*$', body=body)
-    assert fails((m / girder5.top / '.scifs/meta/planets.csv.json').read_text) in (errno.EIO, errno.EBADMSG, errno.EPROTO)
+    assert errno_of((m / girder5.top / '.scifs/meta/planets.csv.json').read_text) in (errno.EIO, errno.EBADMSG, errno.EPROTO)
     assert rule.used and said(m, 'BADMSG|Bad message')
     relay.clear()
     assert json.loads((m / girder5.top / '.scifs/meta/planets.csv.json').read_text())['name'] == 'planets.csv'
@@ -153,7 +147,7 @@ def test_a_listing_without_an_end_is_an_error(girder5, relay, faulty):
     some = []
     m = faulty('timeout=60s')
     relay.rule(path=ITEMS, edit=full)
-    assert fails(os.listdir, m / girder5.top) in (errno.EIO, errno.EBADMSG, errno.EMSGSIZE, errno.EFBIG)
+    assert errno_of(os.listdir, m / girder5.top) in (errno.EIO, errno.EBADMSG, errno.EMSGSIZE, errno.EFBIG)
     assert said(m, 'end')
 
 
@@ -173,7 +167,7 @@ def test_a_connection_that_breaks_off_is_continued(girder5, relay, faulty, offse
 def test_a_body_that_never_comes_whole_is_an_error(girder5, relay, faulty):
     m = faulty()
     relay.rule(path=DOWNLOAD, cut=0)
-    assert fails((m / girder5.small).read_bytes) == errno.EIO
+    assert errno_of((m / girder5.small).read_bytes) == errno.EIO
     assert said(m, 'shorter|closed|transfer')
     relay.clear()
     assert (m / girder5.small).read_bytes() == girder5.files[girder5.small]
@@ -182,10 +176,10 @@ def test_a_body_that_never_comes_whole_is_an_error(girder5, relay, faulty):
 def test_a_body_shorter_than_announced_is_an_error(girder5, relay, faulty):
     m = faulty()
     relay.rule(path=DOWNLOAD, announce=4096, cut=4000)
-    assert fails((m / girder5.small).read_bytes) == errno.EIO
+    assert errno_of((m / girder5.small).read_bytes) == errno.EIO
     relay.clear()
     relay.rule(path=DOWNLOAD, body=b'x' * 100, headers={'Content-Range': 'bytes 0-99/4096'})
-    assert fails((m / girder5.small).read_bytes) in (errno.EIO, errno.ESTALE)
+    assert errno_of((m / girder5.small).read_bytes) in (errno.EIO, errno.ESTALE)
 
 
 def test_a_body_longer_than_announced_gives_no_other_byte(girder5, relay, faulty):
@@ -204,7 +198,7 @@ def test_a_body_longer_than_announced_gives_no_other_byte(girder5, relay, faulty
 def test_content_of_another_length_is_an_error(girder5, relay, faulty):
     m = faulty()
     relay.rule(path=DOWNLOAD, body=b'y' * 5000, headers={'Content-Range': 'bytes 0-4999/5000'})
-    assert fails((m / girder5.small).read_bytes) in (errno.EIO, errno.ESTALE)
+    assert errno_of((m / girder5.small).read_bytes) in (errno.EIO, errno.ESTALE)
     assert said(m, 'length|part')
 
 
@@ -212,7 +206,7 @@ def test_wrong_bytes_are_never_a_whole_file(girder5, relay, faulty):
     """The server's digest is held against what was read: the last bytes are not given out."""
     m = faulty()
     rule = relay.rule(path=DOWNLOAD, flip=4000)
-    assert fails((m / girder5.small).read_bytes) == errno.EIO
+    assert errno_of((m / girder5.small).read_bytes) == errno.EIO
     assert rule.used and said(m, 'digest')
     relay.clear()
     assert (m / girder5.small).read_bytes() == girder5.files[girder5.small]
@@ -247,7 +241,7 @@ def test_another_part_than_the_one_asked_for_is_an_error(girder5, relay, faulty)
     relay.rule(path=DOWNLOAD, ask={'Range': 'bytes=50000-50999'})
     with open(m / girder5.odd, 'rb') as f:
         f.seek(70000)
-        assert fails(f.read, 1000) == errno.EIO
+        assert errno_of(f.read, 1000) == errno.EIO
     assert said(m, 'part')
 
 
@@ -256,7 +250,7 @@ def test_an_error_page_is_no_content(girder5, relay, faulty):
     os.stat(m / girder5.small)
     for status in (500, 400, 404, 403, 410, 418):
         rule = relay.rule(path=DOWNLOAD, status=status, body=b'<html>' + b'x' * 100000)
-        assert fails((m / girder5.small).read_bytes) in (errno.EIO, errno.EACCES, errno.ESTALE, errno.ENOENT)
+        assert errno_of((m / girder5.small).read_bytes) in (errno.EIO, errno.EACCES, errno.ESTALE, errno.ENOENT)
         assert rule.used
     relay.clear()
     assert (m / girder5.small).read_bytes() == girder5.files[girder5.small]
@@ -291,7 +285,7 @@ def test_patience_has_an_end(girder5, relay, faulty):
     m = faulty()
     os.stat(m / girder5.small)
     relay.rule(path=DOWNLOAD, status=503)
-    assert fails((m / girder5.small).read_bytes) == errno.EIO
+    assert errno_of((m / girder5.small).read_bytes) == errno.EIO
     assert said(m, '503')
     assert len(relay.requests(DOWNLOAD)) <= 20          # of one request or two: the kernel asks for a page twice
 
@@ -373,7 +367,7 @@ def test_a_server_that_comes_back_is_used_again(girder5, relay, faulty):
     relay.refuse()
     assert sorted(os.listdir(m / girder5.top)) == known                 # known, and marked stale
     assert (m / girder5.odd).read_bytes() == girder5.files[girder5.odd]
-    assert fails((m / girder5.big).read_bytes) in (errno.EIO, errno.EHOSTDOWN, errno.ECONNREFUSED, errno.ETIMEDOUT)
+    assert errno_of((m / girder5.big).read_bytes) in (errno.EIO, errno.EHOSTDOWN, errno.ECONNREFUSED, errno.ETIMEDOUT)
     relay.accept()
     wait_for(lambda: read_or_not(m / girder5.big) == girder5.files[girder5.big], 'it reads again', 60)
     assert sorted(os.listdir(m / girder5.top / 'a')) == ['b']
@@ -395,11 +389,11 @@ def test_a_silent_server_fails_calls_soon_and_is_heard_again(girder5, relay, fau
     m = faulty('timeout=10s')
     os.listdir(m / girder5.top)
     relay.rule(stall=True)
-    assert fails((m / girder5.top / '.scifs/meta/planets.csv.json').read_text)       # finds out
+    assert errno_of((m / girder5.top / '.scifs/meta/planets.csv.json').read_text)       # finds out
     wait_for(lambda: 'does not answer' in m.log, 'it is noticed')
     then = time.monotonic()
-    assert fails(os.stat, m / 'collection/Sample/Names') in (errno.EIO, errno.EHOSTDOWN, errno.ETIMEDOUT)
-    assert fails((m / girder5.odd).read_bytes) == errno.EIO
+    assert errno_of(os.stat, m / 'collection/Sample/Names') in (errno.EIO, errno.EHOSTDOWN, errno.ETIMEDOUT)
+    assert errno_of((m / girder5.odd).read_bytes) == errno.EIO
     os.statvfs(m.path)
     assert 'planets.csv' in os.listdir(m / girder5.top)
     assert time.monotonic() - then < 20             # four calls, of at most a second each; 10 s is what each would take

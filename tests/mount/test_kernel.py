@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from harness import PATIENCE, wait_for
+from harness import PATIENCE, Mount, wait_for
 
 LOCKER = '''
 import fcntl, sys
@@ -56,10 +56,16 @@ def test_access_tells_what_may_be_done(repo, mnt):
     assert not os.access(mnt / repo.text, os.X_OK)
 
 
+@pytest.fixture(scope='session')        # as long as the repository, whose order the tests follow
+def read_only(repo):
+    with Mount(repo.source, 'ro', env=repo.env) as m:
+        yield m
+
+
 @pytest.mark.parametrize('act', ['write', 'append', 'truncate', 'create', 'mkdir', 'unlink', 'rmdir', 'rename', 'symlink', 'link', 'chmod',
                                  'utime', 'mknod'])
-def test_nothing_can_be_changed_and_it_is_erofs(repo, mnt, act):
-    text, folder = mnt / repo.text, mnt / repo.folder
+def test_with_ro_nothing_can_be_changed_and_it_is_erofs(repo, read_only, act):
+    text, folder = read_only / repo.text, read_only / repo.folder
     acts = {
         'write': lambda: os.open(text, os.O_WRONLY), 'append': lambda: os.open(text, os.O_RDWR | os.O_APPEND),
         'truncate': lambda: os.truncate(text, 0), 'create': lambda: os.open(folder / 'new', os.O_CREAT | os.O_WRONLY),

@@ -11,6 +11,8 @@ def test_the_tour_of_memory_works_twice_and_one_command_ends_it(fuse, tmp_path):
         for command in ('ls -lR tables', 'cp -rp tables', 'getfattr -d tables/planets.csv', 'scifs status .', 'df -h .'):
             assert f'$ {command}' in said
         assert 'user.memory.meta.title="The planets"' in said
+        for shown in ('the same', 'nothing is owed', 'user.memory.meta.instrument="X1"', f'$ scifs umount {tmp_path}/try/mnt'):
+            assert shown in said, shown
         assert 'planets.csv -> ../../../planets.csv' in said
         assert (tmp_path / 'try/mnt/tables/planets.csv').read_bytes() == (tmp_path / 'try/copy/planets.csv').read_bytes()
     run(TOP / 'tests/try', 'end', env=env)

@@ -115,10 +115,3 @@ def test_getfattr_d_shows_them(repo, mnt):
 def test_what_is_not_there_is_enodata(repo, mnt):
     for name in (f'user.{scheme(repo)}.meta.nothing', 'user.nothing', 'security.selinux', 'system.posix_acl_access', 'trusted.x'):
         assert fails(errno.ENODATA, os.getxattr, mnt / repo.text, name) or name.startswith('system.')
-
-
-def test_nothing_can_be_set_or_removed(repo, mnt):
-    assert fails(errno.EROFS, os.setxattr, mnt / repo.text, f'user.{scheme(repo)}.meta.title', b'x')
-    assert fails(errno.EROFS, os.setxattr, mnt / repo.text, 'user.own', b'x')
-    assert fails(errno.EROFS, os.removexattr, mnt / repo.text, f'user.{scheme(repo)}.meta.title')
-    assert get(mnt / repo.text, f'{scheme(repo)}.meta.title') == 'The planets'

@@ -14,16 +14,11 @@ the end unless it was named) and die with the process that started them.
 """
 import argparse
 import base64
-import ctypes
 import json
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -32,44 +27,23 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from environment import environment  # noqa: E402
+from process import (  # noqa: E402
+    RestError, Server, end, free_port, hand_out, spawn, tidy_on_sigterm, until_interrupted, wait_ready)
 
 VERSIONS = ('5.0', '3.2')
-START_SECONDS = 120             # generous: a busy machine
 ADMIN, PASSWORD = 'admin', 'secret1'
 USER = 'alice'
-libc = ctypes.CDLL(None)
 
 
-def die_with_parent():
-    libc.prctl(1, signal.SIGKILL)       # PR_SET_PDEATHSIG; what both keep survives a kill
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
-class RestError(Exception):
-    def __init__(self, status, body, what):
-        super().__init__(f'{what}: {status} {body[:300]!r}')
-        self.status, self.body = status, body
-
-
-class Girder:
-    """One server over one data folder. Everything but __init__ may raise; stop() never leaves a process behind."""
+class Girder(Server):
+    VERSIONS = VERSIONS
 
     def __init__(self, version='5.0', folder=None, environ=None):
         """`environ` is added to the server's environment: GIRDER_SETTING_CORE_..., say."""
-        if version not in VERSIONS:
-            raise ValueError(f'{version}: one of {", ".join(VERSIONS)}')
-        self.version, self.environ = version, dict(environ or {})
-        self.own_folder = folder is None
-        self.folder = Path(folder or tempfile.mkdtemp(prefix=f'scifs-girder-{version}-'))
+        super().__init__('girder', version, folder, environ)
         self.blobs = self.folder / 'blobs'
-        self.log = self.folder / 'girder.log'
         self.port = self.database_port = None
-        self.server = self.database = None
+        self.database = None
         self.admin_token = self.api_key = self.read_key = self.user_key = None
 
     # ---- processes ----
@@ -90,11 +64,6 @@ class Girder:
     def python(self):
         return environment(f'girder-{self.version}') / 'bin/python'
 
-    def _spawn(self, command, log, env=None):
-        with open(log, 'ab') as out:
-            return subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env,
-                                    cwd=self.folder, preexec_fn=die_with_parent, start_new_session=True)
-
     def _answers(self):
         try:
             with urllib.request.urlopen(f'{self.api}/system/version', timeout=5) as r:
@@ -109,26 +78,16 @@ class Girder:
         except OSError:
             return False
 
-    def _wait(self, process, ready):
-        """True when it is ready, False when it ended (the port was taken meanwhile, say)."""
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end:
-            if process.poll() is not None:
-                return False
-            if ready():
-                return True
-            time.sleep(0.05)
-        raise RuntimeError(f'{process.args[0]} does not answer: see {self.folder}')
-
     def _start_database(self):
+        log = self.folder / 'db.log'
         for _ in range(5):
             self.database_port = free_port()
-            self.database = self._spawn(
+            self.database = spawn(
                 [self.python.parent / 'secantusd-py', '--host', '127.0.0.1', '--port', self.database_port, '--standalone',
-                 '--storage-path', self.folder / 'db', '--cache-size', '128M'], self.folder / 'db.log')
-            if self._wait(self.database, self._listens):
+                 '--storage-path', self.folder / 'db', '--cache-size', '128M'], log, self.folder)
+            if wait_ready(self.database, self._listens, log):
                 return
-        raise RuntimeError(f'the database does not start:\n{(self.folder / "db.log").read_text(errors="replace")[-2000:]}')
+        raise RuntimeError(f'the database does not start:\n{log.read_text(errors="replace")[-2000:]}')
 
     def _start_server(self):
         env = dict(os.environ, GIRDER_CONFIG=str(self.folder / 'girder.cfg'), GIRDER_FILESYSTEMASSETSTORE_RESERVED_MBYTES='1',
@@ -136,8 +95,8 @@ class Girder:
         for _ in range(5):
             # The same port again after a restart: mounts know it.
             port, self.port = self.port, self.port or free_port()
-            self.server = self._spawn([self.python, HERE / 'girder_launcher.py', self.port, self.database_url], self.log, env)
-            if self._wait(self.server, self._answers):
+            self.server = spawn([self.python, HERE / 'girder_launcher.py', self.port, self.database_url], self.log, self.folder, env)
+            if wait_ready(self.server, self._answers, self.log):
                 return
             self.port = port
         raise RuntimeError(f'Girder does not start:\n{self.log.read_text(errors="replace")[-2000:]}')
@@ -157,48 +116,10 @@ class Girder:
             raise
         return self
 
-    @staticmethod
-    def _end(process, how=signal.SIGTERM):
-        if not process or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGCONT)
-        process.send_signal(how)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def pause(self):
-        """From now on it accepts connections and says nothing."""
-        self.server.send_signal(signal.SIGSTOP)
-
-    def cont(self):
-        self.server.send_signal(signal.SIGCONT)
-
-    def kill(self):
-        """From now on connections are refused. start() starts it again over the same data, on the same port."""
-        self._end(self.server, signal.SIGKILL)
-        self.server = None
-
-    def restart(self):
-        self._end(self.server)
-        self.server = None
-        self.start()
-
-    def stop(self):
-        how = signal.SIGKILL if self.own_folder else signal.SIGTERM     # what is thrown away need not be tidied
-        self._end(self.server, how)
-        self._end(self.database, how)
-        self.server = self.database = None
-        if self.own_folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self):
-        return self.start()
-
-    def __exit__(self, *_):
-        self.stop()
+    def end_all(self, how):
+        super().end_all(how)
+        end(self.database, how)
+        self.database = None
 
     # ---- requests ----
 
@@ -291,17 +212,15 @@ def main():
     p.add_argument('--folder', help='keep the data here; started again over it, everything is there')
     p.add_argument('--json', help='write address and credentials into this file (mode 0600) when it is ready')
     a = p.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    tidy_on_sigterm()
     with Girder(a.version, a.folder) as server:
         fresh = not server.rest('GET', 'collection', {'limit': '1'})
         if fresh and not a.no_sample:
             from girder_sample import fill
             fill(server)
         if a.json:
-            with open(os.open(a.json + '.new', os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 'w') as f:
-                json.dump({'url': server.url, 'api_key': server.api_key, 'read_key': server.read_key, 'user_key': server.user_key,
-                           'folder': str(server.folder), 'pid': os.getpid(), 'server_pid': server.server.pid}, f)
-            os.rename(a.json + '.new', a.json)
+            hand_out(a.json, url=server.url, api_key=server.api_key, read_key=server.read_key, user_key=server.user_key,
+                     folder=str(server.folder), server_pid=server.server.pid)
         print(f'Girder {a.version} runs at {server.url}\n'
               f'  admin: {ADMIN} / {PASSWORD}   ordinary user: {USER} / {PASSWORD}\n'
               f'  SCIFS_API_KEY={server.api_key}         everything\n'
@@ -310,12 +229,7 @@ def main():
               f'  data: {server.folder}\n'
               f'Mount it:  SCIFS_API_KEY=... scifs mount girder+{server.url} DIR\n'
               f'Ctrl-C ends it.', flush=True)
-        try:
-            server.server.wait()
-            print(f'Girder has ended by itself: see {server.log}', file=sys.stderr)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            pass
+        until_interrupted(server.server, server.log)
 
 
 if __name__ == '__main__':

@@ -69,6 +69,122 @@ static int fake_prepare(struct session *s, const struct object *o, struct read_p
 	return 0;
 }
 
+/* ---- its writing part ---- */
+
+static int answer(struct object *ret)
+{
+	say.calls++;
+	if (say.words)
+		backend_note_fault(418, "TeapotError", say.words, NULL);
+	return say.result < 0 ? say.result : ret ? object_copy(&say.objects[0], ret) : 0;
+}
+
+static int fake_plan(const struct session *s, const struct object *in, const char *name, enum object_kind kind, struct object *ret)
+{
+	return answer(ret);
+}
+
+static int fake_lane(const struct session *s, const struct object *in, const char *name, const struct object *base, char **ret)
+{
+	return str_dup("the lane", ret);
+}
+
+static int fake_upload(struct session *s, struct upload *u)
+{
+	if (say.why)
+		u->why = strdup(say.why);
+	return answer(&u->object);
+}
+
+static int fake_drop(struct session *s, const char *progress)
+{
+	return answer(NULL);
+}
+
+static int fake_mkdir(struct session *s, const struct object *in, const char *name, struct object *ret)
+{
+	return answer(ret);
+}
+
+static int fake_symlink(struct session *s, const struct object *in, const char *name, const char *target, struct object *ret)
+{
+	return answer(ret);
+}
+
+static int fake_remove(struct session *s, const struct object *in, const struct object *o)
+{
+	return answer(NULL);
+}
+
+static int fake_rename(struct session *s, const struct object *o, const struct object *from, const struct object *to, const char *name,
+                       const struct object *over, struct object *ret)
+{
+	return answer(ret);
+}
+
+static int fake_copy(struct session *s, const struct object *o, const struct object *in, const char *name, struct object *ret)
+{
+	return answer(ret);
+}
+
+static int fake_set_attrs(struct session *s, const struct object *o, const struct attrs *a)
+{
+	return answer(NULL);
+}
+
+static int fake_check_attr(const struct session *s, const struct object *o, const char *name)
+{
+	return answer(NULL);
+}
+
+static int fake_set_doc(struct session *s, const struct object *o, const struct doc *base, const struct doc *now)
+{
+	return answer(NULL);
+}
+
+static int fake_control_object(struct session *s, const struct object *about, const char *name, struct object *ret)
+{
+	return answer(ret);
+}
+
+static int fake_control_call(struct session *s, const struct object *about, const char *name, const struct buf *question, struct buf *ret)
+{
+	return answer(NULL);
+}
+
+/* ---- its papers ---- */
+
+static int fake_paper_stat(struct session *s, const struct object *about, const char *const *path, struct paper *ret)
+{
+	*ret = (struct paper){.act = CONTROL_LINK, .name = say.words ? strdup(say.words) : NULL};
+	return say.result;
+}
+
+static int fake_paper_list(struct session *s, const struct object *about, const char *const *path, struct papers *ret)
+{
+	for (unsigned i = 0; i < say.calls; i++)
+		assert_int_equal(papers_add(ret, CONTROL_DOC, i % 2 ? "" : "x", true), 0);
+	return say.result;
+}
+
+static int fake_paper_write(struct session *s, const struct object *about, const char *const *path, const struct buf *text, struct buf *reply)
+{
+	return answer(NULL);
+}
+
+static const struct backend with_papers = {.scheme = "papers", .root = fake_root, .lookup = fake_lookup, .list = fake_list,
+                                           .paper_stat = fake_paper_stat, .paper_list = fake_paper_list, .paper_write = fake_paper_write};
+
+#define WRITING_MEMBERS .plan_create = fake_plan, .lane = fake_lane, .upload = fake_upload, .upload_drop = fake_drop, .mkdir = fake_mkdir, \
+	.symlink = fake_symlink, .remove = fake_remove, .rename = fake_rename, .copy = fake_copy, .set_attrs = fake_set_attrs, \
+	.check_attr = fake_check_attr, .set_doc = fake_set_doc, .control_object = fake_control_object, .control_call = fake_control_call
+static const struct backend writing = {.scheme = "writing", .can = CAN_WRITE, .root = fake_root, .lookup = fake_lookup, .list = fake_list,
+                                       WRITING_MEMBERS};
+/* It has the members, and says that it does not write. */
+static const struct backend reading = {.scheme = "reading", .root = fake_root, .lookup = fake_lookup, .list = fake_list, WRITING_MEMBERS};
+/* It writes, and leaves everything out. */
+static const struct backend lame = {.scheme = "lame", .can = CAN_WRITE, .root = fake_root, .lookup = fake_lookup, .list = fake_list};
+
 static const struct backend full = {.scheme = "fake", .root = fake_root, .lookup = fake_lookup, .list = fake_list,
                                     .stat = fake_stat, .query = fake_query, .prepare_read = fake_prepare};
 static const struct backend bare = {.scheme = "bare", .root = fake_root, .lookup = fake_lookup, .list = fake_list};
@@ -106,6 +222,67 @@ static void test_a_page_keeps_only_what_can_be(void **state)
 	assert_int_equal(backend_query(&session, &dir, "x", &p, NULL), 0);
 	assert_int_equal(p.objects.n, 2);
 	page_done(&p);
+}
+
+static const char *const doc_path[] = {"d", "a.json", NULL}, *const text_path[] = {"mode", NULL};
+
+static void test_a_paper_without_a_name_or_a_link_to_nothing_is_none(void **state)
+{
+	struct paper p = {0};
+	struct papers all = {0};
+
+	session.backend = &with_papers;
+	assert_int_equal(backend_paper_stat(&session, &dir, doc_path, &p), -EBADMSG);
+	say.words = "named";
+	assert_int_equal(backend_paper_stat(&session, &dir, doc_path, &p), -EBADMSG);
+	say.calls = 5;
+	assert_int_equal(backend_paper_list(&session, &dir, doc_path, &all), 0);
+	assert_int_equal(all.list.n, 3);
+	papers_done(&all);
+	say.result = -EACCES;
+	assert_int_equal(backend_paper_list(&session, &dir, doc_path, &all), -EACCES);
+	assert_int_equal(all.list.n, 0);
+	papers_done(&all);
+}
+
+static void test_a_directory_of_papers_has_an_end(void **state)
+{
+	struct papers all = {0};
+
+	session.backend = &with_papers;
+	say.calls = 2 * PAPERS_MAX;
+	assert_int_equal(backend_paper_list(&session, &dir, doc_path, &all), 0);
+	assert_int_equal(all.list.n, PAPERS_MAX);
+	papers_done(&all);
+	say.calls = 2 * PAPERS_MAX + 1;
+	assert_int_equal(backend_paper_list(&session, &dir, doc_path, &all), -EFBIG);
+	papers_done(&all);
+}
+
+static void test_a_paper_that_is_no_json_never_reaches_the_backend(void **state)
+{
+	static const struct {
+		const char *text;
+		int r;
+	} cases[] = {
+		{"{\"a\": 1}", 0}, {"[]", 0}, {"{\"a\": 123456789012345678901234567890}", 0}, {"{\"a\": }", -EINVAL}, {"", -EINVAL}, {"no", -EINVAL},
+	};
+	_cleanup_buf_ struct buf reply = BUF_MAX(100), much = BUF_MAX(2 * PAPER_MAX);
+
+	session.backend = &with_papers;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		_cleanup_buf_ struct buf text = BUF_MAX(100);
+		_cleanup_free_ char *why = NULL;
+
+		say.calls = 0;
+		assert_int_equal(buf_adds(&text, cases[i].text), 0);
+		assert_int_equal(backend_paper_write(&session, &dir, doc_path, &text, &reply, &why), cases[i].r);
+		assert_int_equal(say.calls, cases[i].r == 0);
+		assert_true(cases[i].r == 0 || why);
+		assert_int_equal(backend_paper_write(&session, &dir, text_path, &text, &reply, NULL), 0);
+	}
+	assert_int_equal(buf_resize(&much, PAPER_MAX + 1), 0);
+	assert_int_equal(backend_paper_write(&session, &dir, text_path, &much, &reply, NULL), -EFBIG);
 }
 
 static void test_an_empty_id_is_none(void **state)
@@ -235,11 +412,101 @@ static void test_missing_members_are_answered_for(void **state)
 	assert_int_equal(a.list.n, 0);
 	assert_int_equal(backend_query(&session, &dir, "x", &p, &text), -ENOTSUP);
 	assert_int_equal(backend_locate(&session, "x", &p), -ENOTSUP);
+	assert_false(backend_has_papers(&session));
+	assert_int_equal(backend_paper_stat(&session, &dir, doc_path, &(struct paper){0}), -ENOENT);
+	assert_int_equal(backend_paper_remove(&session, &dir, doc_path, NULL), -EPERM);
 	assert_int_equal(backend_url(&session, &dir, &text), -ENOTSUP);
 	assert_int_equal(backend_work(&session, &next), 0);
 	assert_int_equal(next, 7);
 	assert_int_equal(backend_space(&session, &used, &total), -ENOTSUP);
 	assert_null(text);
+}
+
+/* What each change comes to, in the order of WRITING; an object that came back is ended. */
+enum { W_PLAN, W_UPLOAD, W_MKDIR, W_SYMLINK, W_RENAME, W_COPY, W_REMOVE, W_SET_ATTRS, W_CHECK_ATTR, W_SET_DOC, W_CALL, WRITING };
+#define W_OBJECTS (W_COPY + 1)          /* those in front give an object */
+
+static void change_all(int ret[WRITING], char **why)
+{
+	struct object o[W_OBJECTS] = {0};
+	struct upload u = {.dir = &dir, .name = "x", .fd = -1};
+	struct doc d = {0};
+	struct attrs a = {0};
+	struct buf question = {0}, answer_ = {0};
+
+	ret[W_PLAN] = backend_plan_create(&session, &dir, "x", OBJECT_FILE, &o[W_PLAN]);
+	ret[W_UPLOAD] = backend_upload(&session, &u);
+	o[W_UPLOAD] = u.object;
+	ret[W_MKDIR] = backend_mkdir(&session, &dir, "x", &o[W_MKDIR]);
+	ret[W_SYMLINK] = backend_symlink(&session, &dir, "x", "y", &o[W_SYMLINK]);
+	ret[W_RENAME] = backend_rename(&session, &dir, &dir, &dir, "x", NULL, &o[W_RENAME]);
+	ret[W_COPY] = backend_copy(&session, &dir, &dir, "x", &o[W_COPY]);
+	ret[W_REMOVE] = backend_remove(&session, &dir, &dir, NULL);
+	ret[W_SET_ATTRS] = backend_set_attrs(&session, &dir, &a, NULL);
+	ret[W_CHECK_ATTR] = backend_check_attr(&session, &dir, "x");
+	ret[W_SET_DOC] = backend_set_doc(&session, &dir, &d, &d, NULL);
+	ret[W_CALL] = backend_control_call(&session, &dir, "x", &question, &answer_);
+	for (size_t i = 0; i < W_OBJECTS; i++) {
+		assert_true((ret[i] == 0) == (o[i].name != NULL));      /* untouched, or ended, when it failed */
+		object_done(&o[i]);
+	}
+	if (why)
+		*why = u.why;
+	else
+		free(u.why);
+}
+
+static void test_who_does_not_write_answers_erofs(void **state)
+{
+	int r[WRITING];
+
+	session.backend = &reading;
+	assert_false(backend_can_write(&session));
+	change_all(r, NULL);
+	for (size_t i = 0; i < WRITING; i++)
+		assert_int_equal(r[i], -EROFS);
+	assert_int_equal(say.calls, 0);
+}
+
+static void test_what_a_writer_leaves_out_is_answered_for(void **state)
+{
+	static const int want[WRITING] = {-EPERM, -ENOTSUP, -EPERM, -EPERM, -EPERM, -ENOTSUP, -ENOTSUP, -ENOTSUP, -ENOTSUP, -ENOTSUP, -ENOTSUP};
+	struct object o = {0};
+	char *lane = TEXT("x");
+	int r[WRITING];
+
+	session.backend = &lame;
+	assert_true(backend_can_write(&session));
+	change_all(r, NULL);
+	for (size_t i = 0; i < WRITING; i++)
+		assert_int_equal(r[i], want[i]);
+	assert_int_equal(backend_lane(&session, &dir, "x", NULL, &lane), 0);
+	assert_null(lane);                      /* alone in its lane */
+	assert_int_equal(backend_upload_drop(&session, "x"), 0);
+	assert_int_equal(backend_control_object(&session, &dir, "x", &o), -ENOENT);
+}
+
+static void test_what_a_change_gives_is_held_to_the_rules(void **state)
+{
+	struct object o = {0};
+	char *lane = NULL;
+	int r[WRITING];
+
+	session.backend = &writing;
+	say.objects[0] = (struct object){.kind = OBJECT_FILE, .id = TEXT("f/1"), .name = TEXT("x"), .size = 1};
+	change_all(r, NULL);
+	for (size_t i = 0; i < WRITING; i++)
+		assert_int_equal(r[i], 0);
+	assert_int_equal(say.calls, WRITING);
+	assert_int_equal(backend_lane(&session, &dir, "x", NULL, &lane), 0);
+	assert_string_equal(lane, "the lane");
+	free(lane);
+	say.objects[0].id = NULL;               /* of a plan that is so: nothing is at the server yet */
+	change_all(r, NULL);
+	assert_int_equal(r[W_PLAN], 0);
+	for (size_t i = W_UPLOAD; i < W_OBJECTS; i++)
+		assert_int_equal(r[i], -EBADMSG);
+	assert_int_equal(backend_control_object(&session, &dir, "x", &o), -EBADMSG);
 }
 
 /* ---- faults ---- */
@@ -317,6 +584,34 @@ static void test_an_answer_is_no_fault(void **state)
 	}
 	assert_int_equal(got.n, 0);
 	page_done(&p);
+}
+
+static void test_a_refused_change_says_why(void **state)
+{
+	_cleanup_free_ char *why = NULL;
+	struct attrs a = {0};
+	int r[WRITING];
+
+	session.backend = &writing;
+	say.result = -EDQUOT;
+	say.words = "the quota is used up";
+	change_all(r, &why);
+	for (size_t i = 0; i < WRITING; i++)
+		assert_int_equal(r[i], -EDQUOT);
+	assert_string_equal(why, "the quota is used up");
+	assert_int_equal(got.n, WRITING - 1);   /* to ask whether an attribute can be set is no request */
+	free(TAKE(why));
+	say.why = "the backend's own words";
+	change_all(r, &why);
+	assert_string_equal(why, "the backend's own words");
+	free(TAKE(why));
+	assert_int_equal(backend_remove(&session, &dir, &dir, &why), -EDQUOT);
+	assert_string_equal(why, "the quota is used up");
+	free(TAKE(why));
+	assert_int_equal(backend_set_attrs(&session, &dir, &a, &why), -EDQUOT);
+	assert_string_equal(why, "the quota is used up");
+	assert_int_equal(backend_upload_drop(&session, "x"), -EDQUOT);
+	assert_string_equal(got.op, "upload_drop");
 }
 
 static void test_long_words_are_cut(void **state)
@@ -429,6 +724,9 @@ static void test_the_table_is_sound(void **state)
 		assert_true(b->policy.timeout_ms && b->policy.list_ttl_ms && b->policy.attr_ttl_ms && b->policy.streams_file);
 		assert_true(!b->query || b->can & CAN_SEARCH);
 		assert_true(!b->locate || b->can & CAN_BYID);
+		assert_true(!(b->can & CAN_WRITE) || (b->plan_create && b->upload && b->remove && b->rename && b->mkdir && b->stat));
+		assert_true(!(b->can & CAN_WRITE) || (b->policy.upload_chunk && b->policy.upload_parallel));
+		assert_true(!b->set_attrs == !b->check_attr);
 		for (size_t k = 0; k < n; k++)
 			assert_string_not_equal(b->scheme, backends[k]->scheme);
 		for (const struct option *o = b->options; o && o->name; o++)
@@ -557,10 +855,95 @@ static void test_attributes_are_bounded(void **state)
 #define HOOKED(test) cmocka_unit_test_setup_teardown(test, hook_setup, hook_done)
 #define PLAIN(test) cmocka_unit_test_setup(test, setup)
 
+/* ---- opening ---- */
+
+struct sought {
+	const char *at;                 /* the API that is there */
+	unsigned asked;
+};
+
+static int is_there(void *arg, const char *api)
+{
+	struct sought *s = arg;
+
+	s->asked++;
+	return s->at ? strcmp(api, s->at) == 0 : -ECONNREFUSED;
+}
+
+static void test_the_api_is_found_below_the_prefixes_of_the_path(void **state)
+{
+	static const struct {
+		const char *path, *given, *at;
+		int is;
+		size_t used;
+		unsigned asked;
+	} cases[] = {
+		{"", NULL, "http://h/api/v1", 1, 0, 1},
+		{"/", NULL, "http://h/api/v1", 1, 0, 1},
+		{"/a/b/", NULL, "http://h/api/v1", 1, 0, 3},
+		{"/a/b", NULL, "http://h/a/api/v1", 1, 2, 2},
+		{"/a/b", NULL, "http://h/a/b/api/v1", 1, 4, 1},
+		{"/a//b", NULL, "http://h/a/api/v1", 1, 2, 2},
+		{"/a/api/v1/c", NULL, "http://h/a/api/v1", 1, 9, 1},
+		{"/a/b", NULL, "http://h/other", 0, 0, 3},
+		{"/a/b", NULL, NULL, -ECONNREFUSED, 0, 1},
+		{"/a/b", "/a", "http://h/a/api/v1", 1, 2, 1},
+		{"/a/b", "/a/", "http://h/a/api/v1", 1, 3, 1},
+		{"/a/b", "x", "http://h/x/api/v1", 1, 0, 1},
+		{"/a/b", "/x/api/v2", "http://h/x/api/v2", 1, 0, 1},
+		{"/a/b", "/x", "http://h/a/api/v1", 0, 0, 1},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct sought s = {.at = cases[i].at};
+		_cleanup_free_ char *api = NULL;
+		size_t used = 0;
+
+		assert_int_equal(backend_find_api("http://h", cases[i].path, cases[i].given, is_there, &s, &api, &used), cases[i].is);
+		assert_int_equal(s.asked, cases[i].asked);
+		if (cases[i].is == 1) {
+			assert_string_equal(api, cases[i].at);
+			assert_int_equal(used, cases[i].used);
+		}
+	}
+}
+
+static void test_what_is_kept_comes_back_and_only_of_its_own_origin(void **state)
+{
+	struct session s = {.origin = (char *)"http://h", .identity = (char *)"user/\"x", .server_json = (char *)"{\"kind\": 1}\n"};
+	struct session again = {.origin = (char *)"http://h"}, other = {.origin = (char *)"http://other"};
+	struct object root = {.kind = OBJECT_DIR, .id = (char *)"root", .name = (char *)"r"}, back = {0}, none = {0};
+	_cleanup_(json_freep) struct json *j = NULL, *no = NULL;
+	_cleanup_free_ char *api = NULL, *nowhere = NULL;
+	uint64_t n = 0;
+
+	assert_int_equal(backend_write_kept(&s, "http://h/p/api/v1", ", \"minor\": 20", &root), 0);
+	assert_int_equal(backend_read_kept(&again, s.kept, &api, &back, &j), 0);
+	assert_string_equal(api, "http://h/p/api/v1");
+	assert_string_equal(again.identity, s.identity);
+	assert_string_equal(again.server_json, s.server_json);
+	assert_string_equal(back.id, "root");
+	assert_int_equal(json_u64(j, "minor", &n), 0);
+	assert_int_equal(n, 20);
+	assert_int_equal(backend_read_kept(&other, s.kept, &nowhere, &none, &no), -EBADMSG);
+	assert_null(nowhere);
+	assert_int_equal(backend_read_kept(&other, "{\"api\": 1}", &nowhere, &none, &no), -EBADMSG);
+	object_done(&back);
+	object_done(&none);
+	free(again.identity);
+	free(again.server_json);
+	free(s.kept);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		PLAIN(test_the_api_is_found_below_the_prefixes_of_the_path),
+		PLAIN(test_what_is_kept_comes_back_and_only_of_its_own_origin),
 		PLAIN(test_a_page_keeps_only_what_can_be),
+		PLAIN(test_a_paper_without_a_name_or_a_link_to_nothing_is_none),
+		PLAIN(test_a_directory_of_papers_has_an_end),
+		PLAIN(test_a_paper_that_is_no_json_never_reaches_the_backend),
 		PLAIN(test_an_empty_id_is_none),
 		PLAIN(test_a_size_that_cannot_be_is_unknown),
 		PLAIN(test_pages_that_lead_to_themselves_end),
@@ -568,8 +951,12 @@ int main(void)
 		PLAIN(test_empty_pages_without_end_end),
 		PLAIN(test_a_plan_covers_what_was_wanted),
 		PLAIN(test_missing_members_are_answered_for),
+		PLAIN(test_who_does_not_write_answers_erofs),
+		PLAIN(test_what_a_writer_leaves_out_is_answered_for),
+		PLAIN(test_what_a_change_gives_is_held_to_the_rules),
 		HOOKED(test_a_fault_reaches_the_hook_with_the_servers_words),
 		HOOKED(test_an_answer_is_no_fault),
+		HOOKED(test_a_refused_change_says_why),
 		HOOKED(test_long_words_are_cut),
 		HOOKED(test_a_refused_query_says_why),
 		HOOKED(test_a_read_can_be_reported_by_who_made_it),

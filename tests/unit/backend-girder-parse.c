@@ -102,6 +102,36 @@ static void test_times_are_the_servers(void **state)
 	object_done(&o);
 }
 
+static void test_a_time_that_was_set_is_a_text_in_the_metadata(void **state)
+{
+#define WITH_META(meta) "{\"_id\": \"" ID1 "\", \"name\": \"n\", \"meta\": " meta "}"
+	static const char *const none[] = {
+		WITH_META("null"), WITH_META("[]"), WITH_META("{}"), WITH_META("\"scifs_mtime\""), WITH_META("{\"scifs_mtime\": 5}"),
+		WITH_META("{\"scifs_mtime\": null}"), WITH_META("{\"scifs_mtime\": {}}"),
+	};
+	struct object o = {0};
+	char text[2048], *p;
+
+	assert_int_equal(item(WITH_META("{\"scifs_mtime\": \"5.0 item v\"}"), ITEMS_AUTO, &o), 0);
+	assert_string_equal(o.set_time, "5.0 item v");
+	object_done(&o);
+	assert_int_equal(folder(WITH_META("{\"scifs_mtime\": \"5.0 folder -\"}"), &o), 0);
+	assert_string_equal(o.set_time, "5.0 folder -");
+	object_done(&o);
+	for (size_t i = 0; i < COUNT(none); i++) {
+		assert_int_equal(item(none[i], ITEMS_AUTO, &o), 0);
+		assert_null(o.set_time);
+		object_done(&o);
+	}
+	/* What is longer than we write is none of ours. */
+	p = text + sprintf(text, "{\"_id\": \"" ID1 "\", \"name\": \"n\", \"meta\": {\"scifs_mtime\": \"");
+	memset(p, '1', SET_TIME_MAX + 1);
+	strcpy(p + SET_TIME_MAX + 1, "\"}}");
+	assert_int_equal(item(text, ITEMS_AUTO, &o), 0);
+	assert_null(o.set_time);
+	object_done(&o);
+}
+
 static void test_what_cannot_be_a_directory_is_refused(void **state)
 {
 	static const char *const cases[] = {
@@ -479,6 +509,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_kind_of_directory_is_read),
 		cmocka_unit_test(test_times_are_the_servers),
+		cmocka_unit_test(test_a_time_that_was_set_is_a_text_in_the_metadata),
 		cmocka_unit_test(test_what_cannot_be_a_directory_is_refused),
 		cmocka_unit_test(test_items_are_shown_as_the_option_says),
 		cmocka_unit_test(test_hostile_sizes_are_refused),

@@ -620,9 +620,11 @@ static void test_a_delayed_read_is_cancelled_at_once(void **state)
 	close_it(s);
 }
 
+#define TEN_HOURS_MS (10ll * 3600 * 1000)        /* a step that does not come by itself while the test runs */
+
 static void test_a_version_that_is_over_cannot_be_read(void **state)
 {
-	struct session *s = open_source("memory:?changes=10s");
+	struct session *s = open_source("memory:?changes=10h");
 	struct object o, now, root;
 	char *fingerprint = NULL;
 	struct sink old = {0}, new = {0};
@@ -633,7 +635,7 @@ static void test_a_version_that_is_over_cannot_be_read(void **state)
 	assert_int_equal(backend_changed(s, &root, &fingerprint), 1);
 	assert_int_equal(backend_changed(s, &root, &fingerprint), 0);
 	assert_int_equal(read_range(s, &o, 5, 1000, &old), 0);
-	clock_turn(10 * 1000);
+	clock_turn(TEN_HOURS_MS);
 	assert_int_equal(backend_changed(s, &root, &fingerprint), 1);
 	assert_int_equal(read_range(s, &o, 5, 1000, &new), -ESTALE);
 	assert_int_equal(backend_stat(s, &o, &now), 0);
@@ -647,7 +649,7 @@ static void test_a_version_that_is_over_cannot_be_read(void **state)
 	snprintf(first, sizeof(first), "version %010" PRIu64 " line %07" PRIu64 "\n", memory_revision(memory_of(s)),
 	         (uint64_t)CHANGING_SIZE / 32 - 1);
 	assert_memory_equal(new.buf.data, first, 32);
-	clock_turn(-10 * 1000);
+	clock_turn(-TEN_HOURS_MS);
 	free(fingerprint);
 	buf_done(&old.buf);
 	buf_done(&new.buf);
@@ -688,6 +690,38 @@ static void test_words_are_read(void **state)
 	assert_int_equal(shape_parse("memory:?", &s, &why), 0);
 }
 
+static void test_words_of_writing_are_read(void **state)
+{
+	struct shape s;
+	char *why = NULL;
+
+	assert_int_equal(shape_parse("memory:", &s, &why), 0);
+	assert_int_equal(s.room, ROOM_DEFAULT);
+	assert_int_equal(s.quota + s.lose_each + s.lose_percent + s.cut + s.readonly + s.lanes, 0);
+	assert_int_equal(shape_parse("memory:?readonly&lanes&room=0&quota=5k&updelay=2s&cut=3&lose=7&store=/a%20b&taken=x&moved=y&moved=z"
+	                             "&refuse=a%26b:EDQUOT&refuse=*:EBUSY:2", &s, &why), 0);
+	assert_false(s.made);
+	assert_int_equal(s.readonly + s.lanes, 2);
+	assert_int_equal(s.room, 0);
+	assert_int_equal(s.quota, 5120);
+	assert_int_equal(s.updelay_ms, 2000);
+	assert_int_equal(s.cut, 3);
+	assert_int_equal(s.lose_each, 7);
+	assert_string_equal(s.store, "/a b");
+	assert_string_equal(s.taken, "x");
+	assert_string_equal(s.moved, "z");
+	assert_int_equal(s.n_refusals, 2);
+	assert_string_equal(s.refusals[0].name, "a&b");
+	assert_int_equal(s.refusals[0].err, -EDQUOT);
+	assert_true(s.refusals[0].times == UINT64_MAX);
+	assert_int_equal(s.refusals[1].times, 2);
+	shape_done(&s);
+	assert_int_equal(shape_parse("memory:?lose=20%25", &s, &why), 0);
+	assert_int_equal(s.lose_percent, 20);
+	assert_int_equal(s.lose_each, 0);
+	assert_null(why);
+}
+
 static void test_words_that_cannot_be_understood_are_refused(void **state)
 {
 	static const char *const bad[] = {
@@ -696,6 +730,10 @@ static void test_words_that_cannot_be_understood_are_refused(void **state)
 		"memory:?size=99999999999999999999", "memory:?page=0", "memory:?delay=61s", "memory:?delay=fast", "memory:?changes=0",
 		"memory:?unknown=2", "memory:?fail=101", "memory:?fail=", "memory:?fail=a", "memory:?fail=a:ENOPE", "memory:?fail=a:EIO:x",
 		"memory:?fail=a:EIO:1:1", "memory:?fail=:", "memory:?files=%zz", "memory:?files=%00", "memory:?=1", "memory:?files=1&files",
+		"memory:?room=2T", "memory:?quota=0", "memory:?readonly=2", "memory:?lanes=x", "memory:?updelay=61s", "memory:?cut=0",
+		"memory:?lose=0", "memory:?lose=101%25", "memory:?lose=%25", "memory:?lose=x", "memory:?store=here", "memory:?store=",
+		"memory:?taken=", "memory:?moved=", "memory:?refuse=a", "memory:?refuse=a:ENOPE", "memory:?refuse=a:EIO:x",
+		"memory:?refuse=a:EIO:1:1",
 	};
 
 	for (size_t i = 0; i < COUNT(bad); i++) {
@@ -726,6 +764,12 @@ static void test_too_many_fails_are_refused(void **state)
 	shape_done(&s);
 	assert_int_equal(buf_adds(&b, "fail=one-more:EIO"), 0);
 	assert_int_equal(shape_parse(b.data, &s, &why), -EINVAL);
+	free(TAKE(why));
+	buf_clear(&b);
+	assert_int_equal(buf_adds(&b, "memory:?"), 0);
+	for (int i = 0; i <= REFUSALS_MAX; i++)
+		assert_int_equal(buf_addf(&b, "refuse=n%d:EIO&", i), 0);
+	assert_int_equal(shape_parse(b.data, &s, &why), -EINVAL);
 }
 
 static void test_the_origin_is_the_shape_alone(void **state)
@@ -737,6 +781,8 @@ static void test_the_origin_is_the_shape_alone(void **state)
 		{"memory:?size=4k", "memory:?files=1&dirs=0&size=4096"}, {"memory:?files=1", "memory:?files=1&dirs=0&size=4096"},
 		{"memory:?changes=5&unknown=1", "memory:?unknown=1&changes=5000ms"},
 		{"memory:?changes=5&files=2", "memory:?files=2&dirs=0&size=4096&changes=5000ms"},
+		{"memory:?room=1k&quota=1k&updelay=1s&cut=1&lose=1&refuse=a:EIO&taken=a&moved=a&lanes=1", "memory:"},
+		{"memory:?readonly=1", "memory:?readonly=1"},
 	};
 
 	for (size_t i = 0; i < COUNT(cases); i++) {
@@ -771,6 +817,7 @@ int main(void)
 		cmocka_unit_test(test_a_delayed_read_is_cancelled_at_once),
 		cmocka_unit_test(test_a_version_that_is_over_cannot_be_read),
 		cmocka_unit_test(test_words_are_read),
+		cmocka_unit_test(test_words_of_writing_are_read),
 		cmocka_unit_test(test_words_that_cannot_be_understood_are_refused),
 		cmocka_unit_test(test_too_many_fails_are_refused),
 		cmocka_unit_test(test_the_origin_is_the_shape_alone),

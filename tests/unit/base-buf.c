@@ -81,6 +81,34 @@ static void test_take_hands_over(void **state)
 	assert_int_equal(buf_adds(&b, "and again"), 0);
 }
 
+static void test_writes_at_any_offset(void **state)
+{
+	_cleanup_buf_ struct buf b = BUF_MAX(8);
+
+	assert_int_equal(buf_write(&b, 0, "abcd", 4), 0);
+	assert_int_equal(buf_write(&b, 1, "XY", 2), 0);
+	assert_string_equal(buf_str(&b), "aXYd");
+	assert_int_equal(buf_write(&b, 6, "z", 1), 0);
+	assert_int_equal(b.len, 7);
+	assert_memory_equal(b.data, "aXYd\0\0z", 8);
+	assert_int_equal(buf_write(&b, 7, "12", 2), -EMSGSIZE);
+	assert_int_equal(buf_write(&b, SIZE_MAX, "12", 2), -EMSGSIZE);
+	assert_int_equal(b.len, 7);
+}
+
+static void test_what_was_cut_off_does_not_come_back(void **state)
+{
+	_cleanup_buf_ struct buf b = BUF_MAX(8);
+
+	assert_int_equal(buf_resize(&b, 0), 0);
+	assert_int_equal(buf_adds(&b, "abcdef"), 0);
+	assert_int_equal(buf_resize(&b, 2), 0);
+	assert_string_equal(buf_str(&b), "ab");
+	assert_int_equal(buf_resize(&b, 8), 0);
+	assert_memory_equal(b.data, "ab\0\0\0\0\0\0", 9);
+	assert_int_equal(buf_resize(&b, 9), -EMSGSIZE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -90,6 +118,8 @@ int main(void)
 		cmocka_unit_test(test_over_the_maximum_changes_nothing),
 		cmocka_unit_test(test_a_maximum_of_everything),
 		cmocka_unit_test(test_take_hands_over),
+		cmocka_unit_test(test_writes_at_any_offset),
+		cmocka_unit_test(test_what_was_cut_off_does_not_come_back),
 	};
 
 	return cmocka_run_group_tests_name("base-buf", tests, NULL, NULL);

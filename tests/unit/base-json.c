@@ -330,9 +330,69 @@ static void test_no_text_makes_the_scanner_overrun(void **state)
 	}
 }
 
+static void test_a_refusal_tells_the_place(void **state)
+{
+	static const struct {
+		const char *text, *where;
+	} cases[] = {
+		{"{\n  \"a\": 1,\n  \"b\": tru\n}", "line 3, column"},
+		{"{\"a\": 1", "line 1, column"},
+		{"{} x", "line 1, column 4"},
+		{"{\n\"\\u12\"}", "line 2, column 2"},
+		{"", "line 1, column 1"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct json *j = NULL;
+
+		assert_int_equal(json_parse(cases[i].text, strlen(cases[i].text), &j), -EBADMSG);
+		assert_non_null(strstr(json_error(), cases[i].where));
+	}
+}
+
+static void test_what_may_be_sent(void **state)
+{
+	static const struct {
+		const char *text;
+		int want;
+	} cases[] = {
+		{"{\"a\": [1, -0.5e+3, \"x\\n\", true, null, false]}", 0}, {"0", 0}, {"-0", 0}, {"9223372036854775807", 0}, {" 1\t\r\n", 0},
+		{"\"\\ud83d\\ude00\"", 0}, {"\"\\u0000\"", 0},
+		/* json_parse() takes these. */
+		{"01", -EBADMSG}, {"1.", -EBADMSG}, {"-", -EBADMSG}, {"[1.e5]", -EBADMSG}, {"\"a\tb\"", -EBADMSG}, {"[1\x0b]", -EBADMSG},
+		{"\xef\xbb\xbf{}", -EBADMSG}, {"1e", -EBADMSG}, {"1x", -EBADMSG},
+		/* These are JSON, and no server keeps them. */
+		{"1e999", -ERANGE}, {"[-1e999]", -ERANGE}, {"9223372036854775808", -ERANGE}, {"-9223372036854775809", -ERANGE},
+		{"{\"\\u0000\": 1}", -ERANGE}, {"\"\\ud800\"", -ERANGE}, {"\"\\udc00\\ud800\"", -ERANGE},
+		{"", -EBADMSG}, {"{", -EBADMSG}, {"[1e999", -EBADMSG}, {"[1e999, 01]", -EBADMSG},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		if (json_check(cases[i].text, strlen(cases[i].text)) != cases[i].want)
+			fail_msg("%s: %d", cases[i].text, json_check(cases[i].text, strlen(cases[i].text)));
+}
+
+static void test_two_texts_say_the_same(void **state)
+{
+	static const struct {
+		const char *a, *b;
+		int want;
+	} cases[] = {
+		{"{\"a\": 1, \"b\": [1, {}]}", " {\"b\":[1,{ }],\"a\":1}\n", 1}, {"\"a\"", "\"\\u0061\"", 1}, {"{\"a\":1}", "{\"\\u0061\": 1}", 1},
+		{"1", "1.0", 0}, {"9007199254740993", "9007199254740992", 0}, {"1", "\"1\"", 0}, {"[1, 2]", "[2, 1]", 0}, {"[1]", "[1, 2]", 0},
+		{"[1, 2]", "[1]", 0}, {"{\"a\": 1}", "{}", 0}, {"{}", "{\"a\": 1}", 0}, {"{\"a\": 1}", "{\"b\": 1}", 0}, {"null", "true", 0}, {"{}", "[]", 0},
+		{"", "1", 0}, {"{\"a\": {\"b\": 1}}", "{\"a\": {\"b\": 2}}", 0},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		if (json_same(cases[i].a, strlen(cases[i].a), cases[i].b, strlen(cases[i].b)) != cases[i].want)
+			fail_msg("%s and %s", cases[i].a, cases[i].b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_refusal_tells_the_place),
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_what_is_refused),
 		cmocka_unit_test(test_caps),
@@ -346,6 +406,8 @@ int main(void)
 		cmocka_unit_test(test_raw_elements_in_order),
 		cmocka_unit_test(test_slices_of_what_is_no_json),
 		cmocka_unit_test(test_no_text_makes_the_scanner_overrun),
+		cmocka_unit_test(test_what_may_be_sent),
+		cmocka_unit_test(test_two_texts_say_the_same),
 	};
 
 	return cmocka_run_group_tests_name("base-json", tests, NULL, NULL);

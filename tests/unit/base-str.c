@@ -212,6 +212,20 @@ static void test_printable(void **state)
 	assert_string_equal(cut, "\\x0a\\x0a\\x0a");
 }
 
+static void test_a_stem_is_what_stands_before_an_end(void **state)
+{
+	_cleanup_free_ char *stem = NULL;
+
+	assert_true(str_stem("ci.json", ".json", &stem));
+	assert_string_equal(stem, "ci");
+	assert_true(str_stem("ci.json.json", ".json", &stem));
+	assert_string_equal(stem, "ci.json");
+	assert_false(str_stem(".json", ".json", &stem));
+	assert_false(str_stem("", ".json", &stem));
+	assert_false(str_stem("ci.jso", ".json", &stem));
+	assert_string_equal(stem, "ci.json");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +242,7 @@ int main(void)
 		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_cut_at_a_character),
 		cmocka_unit_test(test_printable),
+		cmocka_unit_test(test_a_stem_is_what_stands_before_an_end),
 	};
 
 	return cmocka_run_group_tests_name("base-str", tests, NULL, NULL);

@@ -142,6 +142,32 @@ static void where_a_range_is_as_dear_as_the_whole_the_whole_is_fetched(void **st
 	steps_are(&dear, 500 * MIB, SHARE, does_not, COUNT(does_not));
 }
 
+static void pieces_are_aligned_where_that_is_asked_for(void **state)
+{
+	const struct policy aligned = {.fetch_min = 64 * KIB, .fetch_align = 8 * MIB, .fetch_long = 16 * MIB, .whole_below = 16 * MIB};
+	const struct step steps[] = {
+		{0, 4 * KIB, true, 0, 8 * MIB},
+		{100 * MIB, 4 * KIB, true, 96 * MIB, 8 * MIB},
+		{304 * MIB - 5, 10, true, 296 * MIB, 16 * MIB},
+		{200 * MIB, 10, true, 200 * MIB, 8 * MIB},
+		{400 * MIB, 10, true, 400 * MIB, 8 * MIB},
+		{500 * MIB, 10, true, 496 * MIB, 8 * MIB},
+		{600 * MIB + 5, 10, true, 600 * MIB, 8 * MIB},          /* one of many: no less */
+		{606 * MIB, 10, false, 0, 0},
+		{GIB - 5, 5, true, GIB - 8 * MIB, 8 * MIB},
+	};
+
+	const struct step little_room[] = {
+		{0, 4 * KIB, true, 0, 8 * MIB},
+		{7 * MIB, MIB, false, 0, 0},
+		{8 * MIB, MIB, true, 8 * MIB, 4 * MIB},
+		{500 * MIB, 10, true, 496 * MIB, 8 * MIB},
+	};
+
+	steps_are(&aligned, GIB, SHARE, steps, COUNT(steps));
+	steps_are(&aligned, GIB, 4 * MIB, little_room, COUNT(little_room));
+}
+
 static void a_reader_of_a_long_file_with_dear_ranges_needs_few_requests(void **state)
 {
 	const struct policy dear = {.fetch_min = 64 * KIB, .fetch_long = 0, .range_dear = true};
@@ -397,6 +423,7 @@ int main(void)
 		cmocka_unit_test(nothing_is_fetched_for_a_random_read_that_was_there),
 		cmocka_unit_test(a_small_file_is_fetched_whole),
 		cmocka_unit_test(where_a_range_is_as_dear_as_the_whole_the_whole_is_fetched),
+		cmocka_unit_test(pieces_are_aligned_where_that_is_asked_for),
 		cmocka_unit_test(a_reader_of_a_long_file_with_dear_ranges_needs_few_requests),
 		cmocka_unit_test(a_steady_reader_without_a_longest_request_gets_half_the_share_at_once),
 		cmocka_unit_test(a_reader_that_skips_within_its_window_loses_it),

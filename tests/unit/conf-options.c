@@ -59,7 +59,11 @@ static void test_what_is_not_said_is_the_default(void **state)
 	assert_int_equal(conf_new(&c), 0);
 	assert_int_equal(conf_ms(c, "timeout"), 60000);
 	assert_int_equal(conf_size(c, "connections"), 8);
-	assert_true(conf_bool(c, "ro"));
+	assert_false(conf_bool(c, "ro"));
+	assert_string_equal(conf_string(c, "close"), "local");
+	assert_string_equal(conf_string(c, "fsync"), "remote");
+	assert_int_equal(conf_ms(c, "drain"), 600000);
+	assert_int_equal(conf_size(c, "spool_limit"), 0);       /* the spool knows better */
 	assert_null(conf_string(c, "api"));
 	assert_false(conf_given(c, "timeout"));
 }
@@ -100,6 +104,9 @@ static void test_a_bad_option_is_named(void **state)
 		{"connections", "8.5", "option connections"},
 		{"connections", "4294967296", "option connections"},
 		{"insecure", "perhaps", "option insecure is \"perhaps\" but should be yes or no"},
+		{"close", "soon", "option close is \"soon\" but should be local|remote"},
+		{"spool_limit", "half", "option spool_limit is \"half\" but should be a size"},
+		{"drain", "for ever", "option drain is \"for ever\" but should be a time"},
 		{"log_level", "loud", "should be error|warn|info|debug"},
 		{"log_level", "warn|info", "should be error|warn|info|debug"},
 		{"log_level", "", "should be error|warn|info|debug"},

@@ -22,7 +22,7 @@ static void start(struct mount *m, const char *source)
 	log_set_level(LOG_LEVEL_ERROR);
 	assert_int_equal(backend_memory.open(&who, NULL, &m->session, &why), 0);
 	assert_int_equal(cache_new(&cc, &m->cache), 0);
-	assert_int_equal(fs_new(&fc, m->session, NULL, m->cache, &m->fs), 0);
+	assert_int_equal(fs_new(&fc, m->session, NULL, m->cache, NULL, &m->fs), 0);
 	assert_int_equal(fs_check(m->fs, &why), 0);
 }
 

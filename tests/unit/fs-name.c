@@ -118,6 +118,28 @@ static void test_a_thing_that_bears_a_twins_name_is_not_hidden(void **state)
 		free(x[i]);
 }
 
+static int new_name(enum fs_names mode, const char *display, const char *want)
+{
+	char *got = NULL;
+	int r = name_new(mode, display, &got);
+
+	if (r == 0)
+		assert_string_equal(got, want);
+	free(got);
+	return r;
+}
+
+static void test_a_new_thing_is_called_what_it_is_then_shown_as(void **state)
+{
+	assert_int_equal(new_name(FS_NAMES_SCIFS, "a%2Fb", "a/b"), 0);
+	assert_int_equal(new_name(FS_NAMES_SCIFS, "50%", "50%"), 0);
+	assert_int_equal(new_name(FS_NAMES_GIRDER, "a_b", "a_b"), 0);
+	assert_int_equal(new_name(FS_NAMES_GIRDER, "a%2Fb", "a%2Fb"), 0);
+	assert_int_equal(new_name(FS_NAMES_GIRDER, "\\x", ""), -EINVAL);       /* it would be shown as _x */
+	/* A lookup must not take the name for a raw one: a/b is shown as a_b, too. */
+	assert_int_equal(name_raw(FS_NAMES_GIRDER, "a_b", &(char *){NULL}), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -128,6 +150,7 @@ int main(void)
 		cmocka_unit_test(test_a_long_name_is_cut_and_keeps_id_and_extension),
 		cmocka_unit_test(test_twins_stay_both_reachable_whatever_their_order),
 		cmocka_unit_test(test_a_thing_that_bears_a_twins_name_is_not_hidden),
+		cmocka_unit_test(test_a_new_thing_is_called_what_it_is_then_shown_as),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

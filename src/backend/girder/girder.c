@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "backend/girder/private.h"
 #include "base/clock.h"
@@ -51,6 +52,23 @@ static void set_end_locked(struct girder *g, time_t ends)
 	g->renew_at = ends ? ends - (early < RENEW_BEFORE_S ? early : RENEW_BEFORE_S) : 0;
 }
 
+/* What a token of this scope may do. The server tells an admin that all is his, and answers a key for reading with 401. */
+static void note_scope(struct girder *g, const struct json *scope)
+{
+	bool writes = false, owns = false;
+
+	for (const struct json *s = json_first(scope); s; s = json_next(s)) {
+		bool all = str_eq(json_text(s), "core.user_auth");
+
+		writes |= all || str_eq(json_text(s), "core.data.write");
+		owns |= all || str_eq(json_text(s), "core.data.own");
+	}
+	if (!json_is_array(scope))
+		writes = owns = true;   /* not said */
+	g->session.reads_only = !writes;
+	g->keeps_folders = !owns;
+}
+
 static int take_token(struct girder *g, const struct json *answer)
 {
 	const struct json *token = json_get(answer, "authToken");
@@ -72,13 +90,30 @@ static int take_token(struct girder *g, const struct json *answer)
 		g->login_seen = clock_mono_ms();
 		g->login_serial++;
 	}
+	note_scope(g, json_get(token, "scope"));
 	return 0;
+}
+
+/* What time it is there: an upload's own work is told from what was there before by it, and the two clocks may differ. */
+static void note_time(struct girder *g, const struct http_reply *reply)
+{
+	char value[64];
+	struct tm tm = {0};
+
+	if (http_header(reply, "Date", value, sizeof(value)) == 0 && strptime(value, "%a, %d %b %Y %H:%M:%S GMT", &tm))
+		atomic_store(&g->ahead_s, (long long)timegm(&tm) - clock_wall().tv_sec);
+}
+
+time_t girder_now(struct girder *g)
+{
+	return clock_wall().tv_sec + (time_t)atomic_load(&g->ahead_s);
 }
 
 static int call(struct girder *g, const struct http_request *q, struct http_reply *reply, char message[200])
 {
 	int r = http_call(g->session.http, q, reply);
 
+	note_time(g, reply);
 	message[0] = 0;
 	if (reply->status >= 400)
 		r = girder_errno(reply->status, buf_str(&reply->body), reply->body.len, message);
@@ -172,7 +207,15 @@ static int login(struct girder *g)
 
 /* ---- requests ---- */
 
-static int ask(struct girder *g, struct buf *ret, const char *path)
+#define SLOW_MS (10 * 60 * 1000)        /* moving a large folder to another collection, or storing a chunk on a slow disk */
+
+static unsigned slow_ms(const struct girder *g)
+{
+	return g->session.policy.slow_ms ? g->session.policy.slow_ms : SLOW_MS;
+}
+
+/* A request as struct girder_send says, or (send NULL) a GET of `path`. *shown (may be NULL): where the answer came from. */
+static int ask(struct girder *g, struct buf *ret, const char *path, struct girder_send *send, char **shown)
 {
 	_cleanup_free_ char *url = NULL;
 	int r = str_fmt(&url, "%s/%s", g->api, path);
@@ -185,6 +228,23 @@ static int ask(struct girder *g, struct buf *ret, const char *path)
 		struct http_reply reply;
 		char message[200];
 
+		if (send) {
+			q.method = send->method;
+			q.body = send->body;
+			q.body_len = send->len;
+			q.content_type = send->type;
+			q.body_is_file = send->is_file;
+			q.body_fd = send->fd;
+			q.body_at = send->at;
+			q.slow_ms = send->slow ? slow_ms(g) : 0;
+			if (send->most_ms) {
+				q.deadline_ms = send->most_ms < q.deadline_ms ? send->most_ms : q.deadline_ms;
+				q.slow_ms = send->most_ms < q.slow_ms ? send->most_ms : q.slow_ms;
+			}
+			q.cancelled = send->cancelled;
+			q.keep_once_sent = send->cancelled && strcmp(send->method, "GET") != 0;
+			q.priority = send->is_file ? HTTP_UPLOAD : HTTP_META;
+		}
 		WITH_LOCK(&g->lock) {
 			token = secret_ref(g->token);
 			serial = g->login_serial;
@@ -192,7 +252,17 @@ static int ask(struct girder *g, struct buf *ret, const char *path)
 		q.auth = token;
 		r = call(g, &q, &reply, message);
 		secret_unref(token);
-		if (r == 0)
+		if (send) {
+			send->status = reply.status;
+			send->in_doubt = reply.in_doubt;
+			send->sent_whole = reply.sent_whole;
+			snprintf(send->words, sizeof(send->words), "%s", message);
+		}
+		if (shown && reply.url) {
+			free(*shown);
+			*shown = http_shown_url(reply.url);
+		}
+		if (r == 0 || (send && send->any_status && reply.status))
 			r = buf_add(ret, buf_str(&reply.body), reply.body.len);
 		if (reply.status == 401 && turn == 0) {
 			bool mine;
@@ -203,8 +273,9 @@ static int ask(struct girder *g, struct buf *ret, const char *path)
 			if (mine && login(g) < 0) {
 				if (strcmp(path, "user/me") != 0 && strcmp(path, "token/current") != 0)
 					(void)girder_login_ended(g, 0); /* or the scope is too small: then it stands */
-				return -EACCES;
+				return send && send->any_status ? 0 : -EACCES;
 			}
+			buf_clear(ret);
 			r = 0;
 			continue;       /* once: a key whose scope is too small stays a 401 */
 		}
@@ -219,7 +290,7 @@ static int ask(struct girder *g, struct buf *ret, const char *path)
 static int ask_json(struct girder *g, struct json **ret, const char *path)
 {
 	_cleanup_buf_ struct buf b = BUF_MAX(1u << 20);
-	int r = ask(g, &b, path);
+	int r = ask(g, &b, path, NULL, NULL);
 
 	if (r == 0)
 		r = json_parse(buf_str(&b), b.len, ret);
@@ -351,22 +422,194 @@ static int get(struct girder *g, struct buf *ret, const char *path)
 	if (r < 0)
 		return r;
 	renew_when_due(g);
-	return ask(g, ret, path);
+	return ask(g, ret, path, NULL, NULL);
+}
+
+int girder_send_raw(struct girder *g, struct girder_send *send, struct buf *ret, char **shown, const char *path)
+{
+	int r;
+
+	send->status = 0;
+	send->in_doubt = send->sent_whole = false;
+	send->words[0] = 0;
+	buf_clear(ret);
+	if (!ret->max)
+		ret->max = GIRDER_ANSWER_MAX;
+	if (send->cancelled && __atomic_load_n(send->cancelled, __ATOMIC_RELAXED))
+		return -EINTR;
+	r = verify(g);
+	if (r < 0)
+		return r;
+	renew_when_due(g);
+	r = ask(g, ret, path, send, shown);
+	/* Gone, or hidden from somebody who is not logged in any more: such a request has done nothing, and may be made again. */
+	if (r == -ENOENT && girder_login_ended(g, LOGIN_AGAIN_MS) == 1) {
+		buf_clear(ret);
+		r = ask(g, ret, path, send, shown);
+	}
+	return r;
+}
+
+int girder_send(struct girder *g, struct girder_send *send, struct json **ret, const char *format, ...)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_buf_ struct buf b = BUF_MAX(GIRDER_ANSWER_MAX);
+	va_list ap;
+	int r;
+
+	va_start(ap, format);
+	r = str_vfmt(&path, format, ap);
+	va_end(ap);
+	if (r < 0)
+		return r;
+	r = girder_send_raw(g, send, &b, NULL, path);
+	if (r < 0 || !ret)
+		return r;
+	json_free(TAKE(*ret));
+	r = json_parse(buf_str(&b), b.len, ret);
+	if (r < 0) {
+		/* Something was done, but nobody says what. */
+		send->in_doubt = send->sent_whole = true;
+		backend_note_fault(send->status, NULL, json_error(), path);
+	}
+	return r;
+}
+
+/* The last of them only after silence: the server may have been busy with it when it was given up. */
+static const unsigned pauses_ms[] = {0, 100, 200, 400, 800, 1600};
+#define PAUSES (sizeof(pauses_ms) / sizeof(pauses_ms[0]))
+
+/* As a look says, at the end of `looks` of them. */
+static int settle(struct girder *g, size_t looks, girder_look look, const void *what, struct json **ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < looks; i++) {
+		struct timespec t = {pauses_ms[i] / 1000, pauses_ms[i] % 1000 * 1000000l};
+
+		(void)nanosleep(&t, NULL);
+		json_free(TAKE(*ret));
+		r = look(g, what, ret);
+	}
+	return r;
+}
+
+/* A change, and how it is asked for: by a path, or by somebody's `go`. */
+struct asking {
+	const char *path;
+	int (*go)(struct girder *g, struct girder_send *send, const void *what);
+	girder_look look;
+	const void *what;
+};
+
+static int change_on(struct girder *g, struct girder_send *send, const struct asking *a, struct json **ret)
+{
+	uint64_t most = g->session.policy.timeout_ms, begun = clock_mono_ms(), spent;
+	_cleanup_(json_freep) struct json *unwanted = NULL;
+
+	if (send->slow && most < slow_ms(g))
+		most = slow_ms(g);
+	if (!ret)
+		ret = &unwanted;
+	send->asked_again = false;
+	for (;;) {
+		int r = a->go ? a->go(g, send, a->what) : girder_send(g, send, ret, "%s", a->path), seen;
+		bool silent = r == -ETIMEDOUT;
+
+		/* A second one may be refused because the first was carried out after all. */
+		if (r == 0 || (!send->in_doubt && !send->asked_again))
+			return r;
+		seen = settle(g, !send->in_doubt || !send->sent_whole ? 1 : silent ? PAUSES : PAUSES - 1, a->look, a->what, ret);
+		if (seen == 1 || (seen == 0 && !silent))
+			send->in_doubt = false;
+		if (seen == 1)
+			return 0;
+		spent = clock_mono_ms() - begun;
+		if (seen < 0 || silent || send->asked_again || spent >= most)
+			return r;
+		send->asked_again = true;
+		send->most_ms = (unsigned)(most - spent);
+	}
+}
+
+static int change(struct girder *g, struct girder_send *send, const struct asking *a, struct json **ret)
+{
+	const int *cancelled = http_set_cancel(NULL);
+	int r = change_on(g, send, a, ret);
+
+	(void)http_set_cancel(cancelled);
+	return r;
+}
+
+int girder_change(struct girder *g, struct girder_send *send, girder_look look, const void *what, struct json **ret,
+                  const char *format, ...)
+{
+	_cleanup_free_ char *path = NULL;
+	va_list ap;
+	int r;
+
+	va_start(ap, format);
+	r = str_vfmt(&path, format, ap);
+	va_end(ap);
+	return r < 0 ? r : change(g, send, &(const struct asking){.path = path, .look = look, .what = what}, ret);
+}
+
+int girder_change_by(struct girder *g, struct girder_send *send, int (*go)(struct girder *g, struct girder_send *send, const void *what),
+                     girder_look look, const void *what)
+{
+	return change(g, send, &(const struct asking){.go = go, .look = look, .what = what}, NULL);
+}
+
+/* ---- one change at a time of each thing: the server saves whole documents, and the last one wins ---- */
+
+static bool is_held(const struct girder *g, const char *const ids[])
+{
+	for (size_t i = 0; ids[i]; i++)
+		for (size_t k = 0; k < g->held.n; k++)
+			if (strcmp(g->held.at[k], ids[i]) == 0)
+				return true;
+	return false;
+}
+
+int girder_hold(struct girder *g, const char *const ids[])
+{
+	int r = 0;
+
+	WITH_LOCK(&g->hold_lock) {
+		while (is_held(g, ids))
+			pthread_cond_wait(&g->hold_moved, &g->hold_lock);
+		for (size_t i = 0; r == 0 && ids[i]; i++)
+			r = vec_push(&g->held, ids[i]);
+	}
+	if (r < 0)
+		girder_release(g, ids);
+	return r;
+}
+
+void girder_release(struct girder *g, const char *const ids[])
+{
+	WITH_LOCK(&g->hold_lock) {
+		for (size_t i = 0; ids[i]; i++)
+			for (size_t k = 0; k < g->held.n; k++)
+				if (g->held.at[k] == ids[i]) {
+					g->held.at[k] = g->held.at[--g->held.n];
+					break;
+				}
+		pthread_cond_broadcast(&g->hold_moved);
+	}
 }
 
 int girder_get(struct girder *g, struct buf *ret, const char *format, ...)
 {
 	_cleanup_free_ char *path = NULL;
 	va_list ap;
-	int n;
+	int r;
 
 	va_start(ap, format);
-	n = vasprintf(&path, format, ap);
+	r = str_vfmt(&path, format, ap);
 	va_end(ap);
-	if (n < 0) {
-		path = NULL;
-		return -ENOMEM;
-	}
+	if (r < 0)
+		return r;
 	buf_clear(ret);
 	if (!ret->max)
 		ret->max = GIRDER_ANSWER_MAX;
@@ -381,12 +624,10 @@ int girder_get_json(struct girder *g, struct json **ret, const char *format, ...
 	int r;
 
 	va_start(ap, format);
-	r = vasprintf(&path, format, ap);
+	r = str_vfmt(&path, format, ap);
 	va_end(ap);
-	if (r < 0) {
-		path = NULL;
-		return -ENOMEM;
-	}
+	if (r < 0)
+		return r;
 	r = get(g, &b, path);
 	if (r == 0)
 		r = json_parse(buf_str(&b), b.len, ret);
@@ -397,21 +638,28 @@ int girder_get_json(struct girder *g, struct json **ret, const char *format, ...
 
 /* ---- open ---- */
 
-/* Is there a Girder below this prefix? 1 yes, 0 no, -errno with the wire's words. */
-static int try_api(struct http *http, const char *api, unsigned timeout_ms, char **words)
+struct finding {
+	struct http *http;
+	unsigned timeout_ms;
+	char *words;                    /* the wire's, when it fails */
+};
+
+/* Is there a Girder at this API? */
+static int is_girder(void *arg, const char *api)
 {
+	struct finding *f = arg;
 	_cleanup_free_ char *url = NULL;
 	_cleanup_(json_freep) struct json *j = NULL;
-	struct http_request q = {.priority = HTTP_META, .deadline_ms = timeout_ms, .max_body = 65536, .first_contact = true};
+	struct http_request q = {.priority = HTTP_META, .deadline_ms = f->timeout_ms, .max_body = 65536, .first_contact = true};
 	struct http_reply reply;
 	int r = str_fmt(&url, "%s/system/version", api);
 
 	if (r < 0)
 		return r;
 	q.url = url;
-	r = http_call(http, &q, &reply);
+	r = http_call(f->http, &q, &reply);
 	if (r < 0 && (!reply.status || reply.status >= 500))
-		(void)str_dup(reply.message, words);    /* nobody there, or a proxy without a server */
+		(void)str_dup(reply.message, &f->words);        /* nobody there, or a proxy without a server */
 	else if (r < 0)
 		r = 0;          /* an answer, but not Girder's */
 	else
@@ -421,63 +669,24 @@ static int try_api(struct http *http, const char *api, unsigned timeout_ms, char
 	return r;
 }
 
-/* Find the API below the path's prefixes, and what of the path is the subtree. */
-static int find_api(struct http *http, const char *url, const char *path, const char *given, unsigned timeout_ms, char **ret_api,
-                    size_t *ret_used, char **words)
+static int find_api(struct finding *f, const char *url, const char *path, const char *given, char **ret_api, size_t *ret_used)
 {
-	const char *api = strstr(path, "/api/v1");
-	size_t n = strlen(path);
-	int r, last = 0;
+	/* Most sites have it at the top and most subtrees begin so: one request. */
+	bool top = !strstr(path, "/api/v1") && (str_starts(path, "/collection") || str_starts(path, "/user"));
 
-	if (given) {
-		bool prefix = str_starts(path, given);
-
-		*ret_used = prefix ? strlen(given) : 0;
-		if (str_fmt(ret_api, "%s%s%s%s", url, *given == '/' ? "" : "/", given, strstr(given, "/api/") ? "" : "/api/v1") < 0)
-			return -ENOMEM;
-		return try_api(http, *ret_api, timeout_ms, words);
-	}
-	if (api) {
-		*ret_used = (size_t)(api - path) + 7;
-		if (str_fmt(ret_api, "%s%.*s", url, (int)*ret_used, path) < 0)
-			return -ENOMEM;
-		return try_api(http, *ret_api, timeout_ms, words);
-	}
-	/* Most sites have it at the top and most subtrees begin so: one request. Else the longest prefix first. */
-	if (!n || strcmp(path, "/") == 0 || str_starts(path, "/collection") || str_starts(path, "/user"))
-		n = 0;
-	for (;;) {
-		char *one;
-
-		while (n && path[n - 1] == '/')
-			n--;
-		if (str_fmt(&one, "%s%.*s/api/v1", url, (int)n, path) < 0)
-			return -ENOMEM;
-		r = try_api(http, one, timeout_ms, words);
-		if (r == 1) {
-			*ret_api = one;
-			*ret_used = n;
-			return 1;
-		}
-		free(one);
-		if (r < 0)
-			return r;
-		last = r;
-		if (!n)
-			return last;
-		while (n && path[n - 1] != '/')
-			n--;
-	}
+	return backend_find_api(url, top && !given ? "" : path, given, is_girder, f, ret_api, ret_used);
 }
 
 static int girder_probe(struct http *http, const char *url, const char *path)
 {
-	_cleanup_free_ char *api = NULL, *words = NULL;
+	struct finding f = {.http = http, .timeout_ms = 10000};
+	_cleanup_free_ char *api = NULL;
 	size_t used;
-	int r = find_api(http, url, path, NULL, 10000, &api, &used, &words);
+	int r = find_api(&f, url, path, NULL, &api, &used);
 
 	if (r < 0)
-		backend_note_fault(0, NULL, words, url);
+		backend_note_fault(0, NULL, f.words, url);
+	free(f.words);
 	return r;
 }
 
@@ -508,60 +717,6 @@ static int describe(struct girder *g, const char *source_api)
 	return r;
 }
 
-/* What come_up() needs. */
-static int keep(struct girder *g)
-{
-	_cleanup_buf_ struct buf b = BUF_MAX(1u << 20);
-	int r = buf_adds(&b, "{\"api\": ");
-
-	if (r == 0)
-		r = json_write_str(&b, g->api);
-	if (r == 0)
-		r = buf_adds(&b, ", \"identity\": ");
-	if (r == 0)
-		r = json_write_str(&b, g->session.identity);
-	if (r == 0)
-		r = buf_adds(&b, ", \"server\": ");
-	if (r == 0)
-		r = json_write_str(&b, g->session.server_json);
-	if (r == 0)
-		r = buf_adds(&b, ", \"root\": {");
-	if (r == 0)
-		r = object_write_json(&g->root, &b);
-	if (r == 0)
-		r = buf_adds(&b, "}}");
-	if (r == 0)
-		g->session.kept = buf_take(&b);
-	return r;
-}
-
-/* From what was kept, without a request. Its API must be of the origin that was asked for: a secret goes nowhere else. */
-static int come_up(struct girder *g, const char *kept)
-{
-	_cleanup_(json_freep) struct json *j = NULL;
-	_cleanup_free_ char *origin = NULL;
-	const char *api = NULL, *identity = NULL, *server = NULL;
-	int r = json_parse(kept, strlen(kept), &j);
-
-	if (r == 0)
-		r = json_str(j, "api", &api);
-	if (r == 0)
-		r = http_origin(api, &origin);
-	if (r == 0 && (!str_eq(origin, g->session.origin) || !str_ends(api, "/api/v1")))
-		r = -EBADMSG;
-	if (r == 0)
-		r = json_str(j, "identity", &identity);
-	if (r == 0)
-		r = json_str(j, "server", &server);
-	if (r == 0)
-		r = object_read_json(json_get(j, "root"), &g->root);
-	if (r == 0 && (str_dup(api, &g->api) < 0 || str_dup(identity, &g->session.identity) < 0 ||
-	               str_dup(server, &g->session.server_json) < 0))
-		r = -ENOMEM;
-	g->unverified = true;
-	return r;
-}
-
 static int set_api(struct girder *g)
 {
 	_cleanup_free_ char *probe = NULL;
@@ -574,10 +729,23 @@ static int set_api(struct girder *g)
 	return r;
 }
 
+/* No two mounts, or runs of one, name a folder of theirs alike. */
+static int name_own(struct girder *g)
+{
+	uint64_t random;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return -EIO;
+	snprintf(g->own_names, sizeof(g->own_names), ".scifs-%016llx-", (unsigned long long)random);
+	return 0;
+}
+
 static int girder_open(const struct login *who, struct http *http, struct session **ret, char **why)
 {
 	struct girder *g = calloc(1, sizeof(*g));
-	_cleanup_free_ char *subtree = NULL, *words = NULL;
+	struct finding f = {.http = http};
+	_cleanup_free_ char *subtree = NULL;
+	_cleanup_(json_freep) struct json *kept = NULL;
 	size_t used = 0;
 	unsigned timeout_ms;
 	int r;
@@ -585,6 +753,9 @@ static int girder_open(const struct login *who, struct http *http, struct sessio
 	if (!g)
 		return -ENOMEM;
 	pthread_mutex_init(&g->lock, NULL);
+	pthread_mutex_init(&g->hold_lock, NULL);
+	pthread_cond_init(&g->hold_moved, NULL);
+	r = name_own(g);
 	girder_wholes_init(g);
 	g->session.backend = &backend_girder;
 	g->session.policy = backend_girder.policy;
@@ -596,25 +767,28 @@ static int girder_open(const struct login *who, struct http *http, struct sessio
 	g->token = secret_ref(who->token);
 	g->api_key = secret_ref(who->api_key);
 	g->password = secret_ref(who->password);
-	r = http_origin(who->url, &g->session.origin);
+	if (r == 0)
+		r = http_origin(who->url, &g->session.origin);
 	if (r == 0)
 		r = str_dup(who->user, &g->user);
 	if (r == 0)
 		r = set_items(g, who);
 	if (r == 0 && who->kept) {
-		r = come_up(g, who->kept);
+		r = backend_read_kept(&g->session, who->kept, &g->api, &g->root, &kept);
+		g->unverified = true;
 		if (r == 0)
 			r = set_api(g);
 		goto end;
 	}
 	if (r == 0) {
-		r = find_api(http, who->url, who->path, who->api, g->session.policy.timeout_ms, &g->api, &used, &words);
+		f.timeout_ms = g->session.policy.timeout_ms;
+		r = find_api(&f, who->url, who->path, who->api, &g->api, &used);
 		if (r == 0) {
 			(void)str_fmt(why, "%s: no Girder answers there (its API would be at %s/api/v1; -o api=PATH says where it is)",
 			              who->url, who->url);
 			r = -EPROTO;
 		} else if (r < 0 && !*why) {
-			backend_unreachable(who->url, r, words, why);
+			backend_unreachable(who->url, r, f.words, why);
 		} else {
 			r = 0;
 		}
@@ -657,8 +831,9 @@ static int girder_open(const struct login *who, struct http *http, struct sessio
 			              strcmp(g->session.identity, "anonymous") == 0 ? " for somebody who is not logged in" : " that you may read");
 	}
 	if (r == 0)
-		r = keep(g);
+		r = backend_write_kept(&g->session, g->api, "", &g->root);
 end:
+	free(f.words);
 	if (r < 0) {
 		girder_close(&g->session);
 		return r;
@@ -685,6 +860,9 @@ static void girder_close(struct session *s)
 	free(g->session.view);
 	free(g->session.kept);
 	free(g->session.server_json);
+	vec_done(&g->held);
+	pthread_cond_destroy(&g->hold_moved);
+	pthread_mutex_destroy(&g->hold_lock);
 	pthread_mutex_destroy(&g->lock);
 	free(g);
 }
@@ -719,6 +897,8 @@ static int girder_url(const struct session *s, const struct object *o, char **re
 
 	if (girder_is(o->id, "file"))
 		return str_fmt(ret, "%s/%s/download", g->api, o->id);
+	if (girder_is(o->id, "item-dir") || girder_is(o->id, "items"))
+		return str_fmt(ret, "%s/#%s/%s", g->web, girder_is(o->id, "items") ? "folder" : "item", girder_id(o->id));
 	if (!strchr(o->id, '/'))
 		return str_fmt(ret, "%s/#%s", g->web, strcmp(o->id, "root") == 0 ? "" : o->id);
 	return str_fmt(ret, "%s/#%s", g->web, o->id);
@@ -730,9 +910,15 @@ static const struct option options[] = {
 	{NULL},
 };
 
+static const struct backend_control controls[] = {
+	{"items", CONTROL_TREE, false},
+	{"rest", CONTROL_CALL, true},
+	{NULL},
+};
+
 const struct backend backend_girder = {
 	.scheme = "girder",
-	.can = CAN_RANGE | CAN_SEARCH | CAN_BYID,
+	.can = CAN_RANGE | CAN_SEARCH | CAN_BYID | CAN_WRITE,
 	.policy = {
 		.fetch_min = 64u << 10,
 		.fetch_long = 16u << 20,
@@ -744,6 +930,8 @@ const struct backend backend_girder = {
 		.attr_ttl_ms = 5000,
 		.list_ttl_ms = 30000,
 		.timeout_ms = 60000,
+		.upload_chunk = 64u << 20,
+		.upload_parallel = 8,
 	},
 	.options = options,
 	.open = girder_open,
@@ -761,4 +949,21 @@ const struct backend backend_girder = {
 	.locate = girder_locate,
 	.url = girder_url,
 	.work = girder_work,
+	.plan_create = girder_plan_create,
+	.lane = girder_lane,
+	.upload = girder_upload,
+	.upload_drop = girder_upload_drop,
+	.mkdir = girder_mkdir,
+	.symlink = girder_symlink,
+	.remove = girder_remove,
+	.remove_all = girder_remove_all,
+	.rename = girder_rename,
+	.copy = girder_copy,
+	.set_attrs = girder_set_attrs,
+	.check_attr = girder_check_attr,
+	.set_doc = girder_set_doc,
+	.mtime_attr = "girder.meta." GIRDER_MTIME_KEY,
+	.controls = controls,
+	.control_object = girder_control_object,
+	.control_call = girder_control_call,
 };

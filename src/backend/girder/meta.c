@@ -37,8 +37,10 @@ int girder_get_doc(struct session *s, const struct object *o, struct doc *ret)
 
 	if (!strchr(o->id, '/'))
 		r = buf_addf(&b, "{\"_modelType\": \"%s\"}", o->id);
-	else if (girder_is(o->id, "item"))
+	else if (girder_is(o->id, "item") || girder_is(o->id, "item-dir"))
 		r = item_doc(g, o, &b);
+	else if (girder_is(o->id, "items"))
+		r = girder_get(g, &b, "folder/%s", girder_id(o->id));
 	else
 		r = girder_get(g, &b, "%s", o->id);
 	if (r == 0)

@@ -31,8 +31,14 @@ int girder_errno(int status, const char *body, size_t n, char message[200])
 			return -ENOTSUP;
 		if (strstr(words, "already exists"))
 			return -EEXIST;
+		if (strstr(words, "storage quota"))
+			return -EDQUOT;
+		if (strstr(words, "insufficient free space"))
+			return -ENOSPC;
 		return -EINVAL;
 	}
+	if (status == 500 && strstr(words, "No current assetstore"))
+		return -ENOSPC;
 	return http_status_errno(status);
 }
 
@@ -108,12 +114,31 @@ static struct timespec later(struct timespec a, struct timespec b)
 	return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec) ? a : b;
 }
 
+/* The answer to a change has microseconds, whoever reads later gets milliseconds. */
+static void cut(struct timespec *t)
+{
+	t->tv_nsec -= t->tv_nsec % 1000000;
+}
+
 static int times(const struct json *j, struct timespec *created, struct timespec *updated)
 {
 	int r = json_time_opt(j, "created", created);
 
 	*updated = *created;
-	return r < 0 ? r : json_time_opt(j, "updated", updated);
+	if (r == 0)
+		r = json_time_opt(j, "updated", updated);
+	cut(created);
+	cut(updated);
+	return r;
+}
+
+/* What a mount with -o mtime=meta keeps in the metadata. */
+static int set_time(const struct json *j, struct object *o)
+{
+	const struct json *meta = json_get(j, "meta");
+	const char *text = json_is_object(meta) ? json_text(json_get(meta, GIRDER_MTIME_KEY)) : NULL;
+
+	return text && strlen(text) <= SET_TIME_MAX ? str_dup(text, &o->set_time) : 0;
 }
 
 static int end(int r, struct object *o, struct object *ret)
@@ -145,6 +170,8 @@ int parse_folder(const struct json *j, struct object *ret)
 		r = str_dup(name, &o.name);
 	if (r == 0)
 		r = times(j, &created, &o.mtime);
+	if (r == 0)
+		r = set_time(j, &o);
 	o.ctime = o.listed = o.mtime;
 	o.rights = parse_rights(j);
 	return end(r, &o, ret);
@@ -164,6 +191,8 @@ int parse_item(const struct json *j, enum items items, unsigned rights, struct o
 		r = json_u64_opt(j, "size", &o.size);
 	if (r == 0)
 		r = times(j, &o.mtime, &o.listed);
+	if (r == 0)
+		r = set_time(j, &o);
 	o.ctime = o.listed;
 	if (items == ITEMS_DIR) {
 		o.kind = OBJECT_DIR;
@@ -171,6 +200,21 @@ int parse_item(const struct json *j, enum items items, unsigned rights, struct o
 		o.size = 0;
 	} else if (items == ITEMS_ASSUME_SINGLE || items == ITEMS_FILE) {
 		o.kind = OBJECT_FILE;
+	}
+	return end(r, &o, ret);
+}
+
+int parse_item_dir(const struct json *j, unsigned rights, struct object *ret)
+{
+	struct object o = {0};
+	char *id;
+	int r = parse_item(j, ITEMS_DIR, rights, &o);
+
+	if (r == 0)
+		r = str_fmt(&id, "item-dir/%s", girder_id(o.id));
+	if (r == 0) {
+		free(o.id);
+		o.id = id;
 	}
 	return end(r, &o, ret);
 }
@@ -210,6 +254,8 @@ int parse_file(const struct json *j, unsigned rights, struct object *ret)
 		r = -EBADMSG;
 	if (r == 0)
 		r = str_dup(mime, &o.mime);
+	if (link)
+		o.rights &= ~RIGHT_WRITE;       /* what it leads to is nobody's to write here */
 	whole = r == 0 && !link && o.size && girder_name_unservable(name);
 	if (whole)
 		r = json_str(j, "itemId", &item);
@@ -237,7 +283,7 @@ int parse_file(const struct json *j, unsigned rights, struct object *ret)
 /* ---- what an item is shown as ---- */
 
 /* Python's str.strip() on what people type: ASCII blanks and the no-break and wide spaces. */
-static void trimmed(const char *s, const char **ret, size_t *ret_n)
+void parse_trimmed(const char *s, const char **ret, size_t *ret_n)
 {
 	static const char *const blanks[] = {" ", "\t", "\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f", "\xc2\x85", "\xc2\xa0",
 	                                     "\xe2\x80\x80", "\xe2\x80\x81", "\xe2\x80\x82", "\xe2\x80\x83", "\xe2\x80\x84", "\xe2\x80\x85",
@@ -268,8 +314,8 @@ static bool same_name(const char *item, const char *file)
 	const char *a, *b;
 	size_t n, m;
 
-	trimmed(item, &a, &n);
-	trimmed(file, &b, &m);
+	parse_trimmed(item, &a, &n);
+	parse_trimmed(file, &b, &m);
 	return n == m && memcmp(a, b, n) == 0;
 }
 
@@ -291,6 +337,7 @@ static void become_file(struct object *io, struct object *file)
 	io->digest = TAKE(file->digest);
 	io->mime = TAKE(file->mime);
 	io->error = TAKE(file->error);
+	io->rights = file->rights;
 }
 
 /* Nothing of it can be read. */
@@ -307,14 +354,24 @@ static void become_empty(struct object *io, enum object_kind kind)
 	io->version = io->content = io->digest = io->mime = io->error = NULL;
 }
 
+int parse_merge(const struct json *j, struct object *io)
+{
+	struct object file = {0};
+	int r = parse_file(j, io->rights, &file);
+
+	if (r < 0)
+		return r;
+	become_file(io, &file);
+	object_done(&file);
+	return 0;
+}
+
 int parse_classify(const struct json *files, enum items items, struct object *io)
 {
 	const struct json *first = json_first(files), *chosen = NULL, *f;
-	struct object file = {0};
 	const char *name = NULL, *link = NULL, *id = NULL, *lowest = NULL;
 	bool named, best = false;
 	unsigned n = 0;
-	int r;
 
 	if (!json_is_array(files))
 		return -EBADMSG;
@@ -340,12 +397,7 @@ int parse_classify(const struct json *files, enum items items, struct object *io
 		become_empty(io, items == ITEMS_FILE ? OBJECT_FILE : OBJECT_DIR);
 		return items == ITEMS_FILE ? str_dup("empty", &io->version) : 0;
 	}
-	r = parse_file(chosen, io->rights, &file);
-	if (r < 0)
-		return r;
-	become_file(io, &file);
-	object_done(&file);
-	return 0;
+	return parse_merge(chosen, io);
 }
 
 /* ---- names that the server stores but cannot send ---- */

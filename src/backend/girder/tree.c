@@ -33,10 +33,12 @@ static int push(struct page *io, struct object *o)
 	return r;
 }
 
-enum what { FOLDERS, ITEMS, FILES };
+enum what { FOLDERS, ITEMS, FILES, ITEM_DIRS };
 
 static int parse_one(struct girder *g, enum what what, const struct json *j, unsigned rights, struct object *ret)
 {
+	if (what == ITEM_DIRS)
+		return parse_item_dir(j, rights, ret);
 	return what == FOLDERS ? parse_folder(j, ret) : what == ITEMS ? parse_item(j, g->items, rights, ret)
 	                                                                : parse_file(j, rights, ret);
 }
@@ -60,6 +62,10 @@ static int take_array(struct girder *g, enum what what, const struct buf *text, 
 		r = json_parse(at, n, &j);
 		if (r == 0)
 			r = parse_one(g, what, j, rights, &o);
+		if (r == 0 && what == FOLDERS && str_starts(o.name, g->own_names) && !atomic_load(&g->own_shown)) {
+			object_done(&o);        /* there for the moment of a rename of ours */
+			continue;
+		}
 		if (r == -EBADMSG) {
 			log_warn("%s: an entry that cannot be read is left out: %s", g->session.origin, json_error());
 			continue;
@@ -104,19 +110,21 @@ int girder_list(struct session *s, const struct object *dir, struct page *io)
 			r = virtual_dir("users", "user", &o);
 		return r < 0 ? r : push(io, &o);
 	}
-	if (strcmp(type, "item") == 0)
+	if (girder_item_of(dir))
 		phase = 'x';
+	else if (strcmp(type, "items") == 0)
+		phase = 'd';
 	if (io->cursor && sscanf(io->cursor, "%c:%u:%u", &phase, &offset, &limit) != 3)
 		return -EINVAL;
 again:
-	what = phase == 'i' ? ITEMS : phase == 'x' ? FILES : FOLDERS;
+	what = phase == 'i' ? ITEMS : phase == 'd' ? ITEM_DIRS : phase == 'x' ? FILES : FOLDERS;
 	if (strcmp(type, "collections") == 0)
 		r = girder_get(g, &text, "collection?limit=%u&offset=%u&sort=name", limit, offset);
 	else if (strcmp(type, "users") == 0)
 		r = girder_get(g, &text, "user?limit=%u&offset=%u&sort=login", limit, offset);
 	else if (phase == 'x')
 		r = girder_get(g, &text, "item/%s/files?limit=%u&offset=%u&sort=name", girder_id(dir->id), limit, offset);
-	else if (phase == 'i')
+	else if (phase == 'i' || phase == 'd')
 		r = girder_get(g, &text, "item?folderId=%s&limit=%u&offset=%u&sort=name", girder_id(dir->id), limit, offset);
 	else
 		r = girder_get(g, &text, "folder?parentType=%s&parentId=%s&limit=%u&offset=%u&sort=name", type, girder_id(dir->id),
@@ -161,8 +169,16 @@ static int by_path(struct girder *g, const char *path, struct object *ret)
 		r = json_str_opt(j, "_modelType", &type);
 	if (r < 0)
 		return r;
-	if (strcmp(type, "item") == 0)
-		return parse_item(j, ITEMS_DIR, RIGHT_READ, ret);
+	if (strcmp(type, "item") == 0) {
+		_cleanup_(json_freep) struct json *folder = NULL;
+		const char *id = NULL;
+
+		/* Its rights are its folder's. */
+		r = json_str(j, "folderId", &id);
+		if (r == 0)
+			r = girder_get_json(g, &folder, "folder/%s", id);
+		return r < 0 ? r : parse_item(j, ITEMS_DIR, parse_rights(folder), ret);
+	}
 	return strcmp(type, "file") == 0 ? -ENOTDIR : parse_folder(j, ret);
 }
 
@@ -225,7 +241,7 @@ static int lookup(struct session *s, const struct object *dir, const char *name,
 		return lookup_root(g, "collection", name, io);
 	if (strcmp(type, "users") == 0)
 		return lookup_root(g, "user", name, io);
-	if (strcmp(type, "item") == 0) {
+	if (girder_item_of(dir)) {
 		r = girder_get(g, &text, "item/%s/files?limit=0", girder_id(dir->id));
 		if (r == 0)
 			r = take_array(g, FILES, &text, dir->rights, io, &n);
@@ -243,6 +259,10 @@ static int lookup(struct session *s, const struct object *dir, const char *name,
 		return 0;
 	}
 	r = girder_encode(name, &encoded);
+	if (r == 0 && strcmp(type, "items") == 0) {
+		r = girder_get(g, &text, "item?folderId=%s&name=%s&limit=50", girder_id(dir->id), encoded);
+		return r < 0 ? r : take_array(g, ITEM_DIRS, &text, dir->rights, io, &n);
+	}
 	if (r == 0)
 		r = girder_get(g, &text, "folder?parentType=%s&parentId=%s&name=%s&limit=50", type, girder_id(dir->id), encoded);
 	if (r == 0)
@@ -344,6 +364,57 @@ static int stat_item(struct girder *g, const struct object *o, struct object *re
 	return 0;
 }
 
+/* `.scifs/items` of a folder: the folder by another name. */
+static int stat_items(struct girder *g, const struct object *o, struct object *ret)
+{
+	_cleanup_(json_freep) struct json *j = NULL;
+	struct object folder = {0};
+	char *id;
+	int r = girder_get_json(g, &j, "folder/%s", girder_id(o->id));
+
+	if (r == 0)
+		r = parse_folder(j, &folder);
+	if (r == 0)
+		r = str_dup(o->id, &id);
+	if (r < 0) {
+		object_done(&folder);
+		return r;
+	}
+	free(folder.id);
+	folder.id = id;
+	*ret = folder;
+	return 0;
+}
+
+int girder_control_object(struct session *s, const struct object *about, const char *name, struct object *ret)
+{
+	struct object o = {0};
+	char *id;
+	int r;
+
+	(void)s;
+	if (strcmp(name, "items") != 0 || !girder_is(about->id, "folder"))
+		return -ENOENT;
+	r = object_copy(about, &o);
+	if (r == 0)
+		r = str_fmt(&id, "items/%s", girder_id(about->id));
+	if (r < 0) {
+		object_done(&o);
+		return r;
+	}
+	free(o.id);
+	o.id = id;
+	free(o.name);
+	o.name = NULL;
+	r = str_dup(name, &o.name);
+	if (r < 0) {
+		object_done(&o);
+		return r;
+	}
+	*ret = o;
+	return 0;
+}
+
 static int look_at(struct girder *g, const struct object *o, struct object *ret)
 {
 	_cleanup_(json_freep) struct json *j = NULL;
@@ -351,6 +422,12 @@ static int look_at(struct girder *g, const struct object *o, struct object *ret)
 
 	if (girder_is(o->id, "item"))
 		return stat_item(g, o, ret);
+	if (girder_is(o->id, "items"))
+		return stat_items(g, o, ret);
+	if (girder_is(o->id, "item-dir")) {
+		r = girder_get_json(g, &j, "item/%s", girder_id(o->id));
+		return r < 0 ? r : parse_item_dir(j, o->rights, ret);
+	}
 	r = girder_get_json(g, &j, "%s", o->id);
 	if (r < 0)
 		return r;

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 #define KEPT_MAX 8                      /* contents kept */
 #define KEPT_IDLE_MS (10 * 60 * 1000)
@@ -87,23 +88,9 @@ static void stream_done(void *arg, int err, const struct http_reply *reply)
 
 static void wait_a_moment(pthread_cond_t *cond, pthread_mutex_t *lock)
 {
-	struct timespec until;
+	struct timespec until = clock_until(LOOK_MS);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += LOOK_MS * 1000000l;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
 	(void)pthread_cond_timedwait(cond, lock, &until);
-}
-
-static void cond_init(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
 }
 
 /* What has come so far, handed over in *ret. 1 there was something or is to come; 0 the end; -errno. */
@@ -153,7 +140,7 @@ void girder_wholes_init(struct girder *g)
 {
 	list_init(&g->wholes);
 	pthread_mutex_init(&g->whole_lock, NULL);
-	cond_init(&g->whole_moved);
+	thread_cond_init(&g->whole_moved);
 }
 
 static void whole_free(struct whole *w)
@@ -447,7 +434,7 @@ static int stream_zip(struct download *d, const char *item, const int *cancelled
 	q.url = url;
 	q.arg = &s;
 	pthread_mutex_init(&s.lock, NULL);
-	cond_init(&s.moved);
+	thread_cond_init(&s.moved);
 	WITH_LOCK(&s.lock) {
 		r = http_submit(s.http, &q, &s.transfer);
 		s.ended = r < 0;

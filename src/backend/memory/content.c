@@ -1,4 +1,4 @@
-/* content.c - bytes: of the sample's texts, of a formula, and of the file that changes.
+/* content.c - bytes: of the sample's texts, of a formula, of the file that changes, and what was written.
  *
  * Noise is splitmix64: the 8 bytes at offset 8*i, little-endian, are mix(seed + (i + 1) * 0x9e3779b97f4a7c15). Any part of any
  * size is made where it is wanted, and a test can make the same bytes.
@@ -104,49 +104,106 @@ int memory_digest_row(const struct row *row, const char *kind, char **ret_hex)
 	return r < 0 ? r : str_dup(hex, ret_hex);
 }
 
-static int fill(struct session *s, const struct object *o, struct range r, content_sink sink, void *arg, const int *cancelled)
+/* Which one is there now: only that can be had. */
+static int revision_of(const struct memory *m, const struct object *o, uint64_t *ret)
 {
-	struct memory *m = memory_of(s);
-	char chunk[CHUNK];
-	uint64_t revision = 0;
+	struct object now = {0};
+	int r = memory_describe(m, (struct ref){REF_CHANGING, 0}, &now);
+
+	if (r == 0 && !str_eq(now.version, o->version))
+		r = -ESTALE;
+	object_done(&now);
+	if (r == 0 && sscanf(o->version, "changing:%" SCNu64, ret) != 1)
+		r = -EINVAL;
+	return r;
+}
+
+/* Where bytes come from: `own`, or else a thing of the base. */
+struct source {
+	struct bytes *own;
 	struct ref ref;
-	int e = memory_gate(m, o->name, cancelled);
+	uint64_t revision;      /* of changing.dat */
+};
 
-	if (e == 0)
-		e = memory_find(m, o->id, &ref);
-	if (e < 0)
-		return e;
-	if (ref.what == REF_CHANGING) {
-		struct object now = {0};
+/* Find that of an object. Between overlay_begin() and its end. */
+static int source_find(struct memory *m, const struct object *o, struct source *ret)
+{
+	struct entry *e = overlay_get(m, o->id);
+	int r;
 
-		/* As a server that keeps only the newest: an older version cannot be had any more. */
-		e = memory_describe(m, ref, &now);
-		if (e == 0 && !str_eq(now.version, o->version))
-			e = -ESTALE;
-		object_done(&now);
-		if (e == 0 && sscanf(o->version, "changing:%" SCNu64, &revision) != 1)
-			e = -EINVAL;
-		if (e < 0)
-			return e;
+	if (e && e->removed)
+		return -ENOENT;
+	/* As a server that keeps only the newest: an older version cannot be had any more. */
+	if (e && e->own)
+		return o->version && !str_eq(o->version, e->o.version) ? -ESTALE : overlay_bytes(m, e, &ret->own);
+	r = memory_find(m, o->id, &ret->ref);
+	return r == 0 && ret->ref.what == REF_CHANGING ? revision_of(m, o, &ret->revision) : r;
+}
+
+static void source_read(const struct memory *m, const struct source *f, uint64_t first, void *to, size_t n)
+{
+	if (f->own)
+		memcpy(to, f->own->data + first, n);
+	else if (f->ref.what == REF_CHANGING)
+		lines_fill(f->revision, first, to, n);
+	else if (f->ref.what == REF_FILE)
+		noise_fill(f->ref.n, first, to, n);
+	else
+		row_fill(m->things[f->ref.n].row, first, to, n);
+}
+
+int memory_whole(struct memory *m, const struct object *o, struct bytes **ret)
+{
+	struct source from = {0};
+	int r = source_find(m, o, &from);
+
+	if (r < 0 || from.own) {
+		*ret = from.own;
+		return r;
 	}
-	while (r.count) {
+	*ret = bytes_new(o->size);
+	if (!*ret)
+		return -ENOMEM;
+	source_read(m, &from, 0, (*ret)->data, (*ret)->n);
+	return 0;
+}
+
+static int give(const struct memory *m, const struct source *from, struct range r, content_sink sink, void *arg, const int *cancelled)
+{
+	char chunk[CHUNK];
+	int e = 0;
+
+	if (from->own && (r.first > from->own->n || r.count > from->own->n - r.first))
+		return -ESTALE;
+	while (r.count && e == 0) {
 		size_t n = r.count < CHUNK ? (size_t)r.count : CHUNK;
 
 		if (cancelled && __atomic_load_n(cancelled, __ATOMIC_RELAXED))
 			return -EINTR;
-		if (ref.what == REF_CHANGING)
-			lines_fill(revision, r.first, chunk, n);
-		else if (ref.what == REF_FILE)
-			noise_fill(ref.n, r.first, chunk, n);
-		else
-			row_fill(m->things[ref.n].row, r.first, chunk, n);
+		source_read(m, from, r.first, chunk, n);
 		e = sink(arg, chunk, n);
-		if (e < 0)
-			return e;
 		r.first += n;
 		r.count -= n;
 	}
-	return 0;
+	return e;
+}
+
+static int fill(struct session *s, const struct object *o, struct range r, content_sink sink, void *arg, const int *cancelled)
+{
+	struct memory *m = memory_of(s);
+	struct source from = {0};
+	int e = memory_gate(m, o->name, cancelled);
+
+	if (e == 0)
+		e = overlay_begin(m);
+	if (e < 0)
+		return e;
+	e = source_find(m, o, &from);
+	overlay_end(m);
+	if (e == 0)
+		e = give(m, &from, r, sink, arg, cancelled);
+	bytes_unref(from.own);
+	return e;
 }
 
 int memory_prepare_read(struct session *s, const struct object *o, struct read_plan *io)

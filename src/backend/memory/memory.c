@@ -58,6 +58,63 @@ int memory_gate(struct memory *m, const char *name, const int *cancelled)
 	return r;
 }
 
+int memory_gate_upload(struct memory *m, const char *name, const int *cancelled)
+{
+	int r = nap(m->shape.updelay_ms, cancelled);
+
+	return r < 0 ? r : memory_gate(m, name, cancelled);
+}
+
+int memory_refused(struct memory *m, const char *name)
+{
+	for (size_t i = 0; i < m->shape.n_refusals; i++) {
+		struct refusal *f = &m->shape.refusals[i];
+		bool due = false;
+
+		if (strcmp(f->name, "*") != 0 && !str_eq(f->name, name))
+			continue;
+		WITH_LOCK(&m->overlay.lock) {
+			due = f->times != 0;
+			if (due && f->times != UINT64_MAX)
+				f->times--;
+		}
+		if (due) {
+			backend_note_fault(0, "Demanded", "refused on demand", m->session.origin);
+			return f->err;
+		}
+	}
+	return 0;
+}
+
+int memory_gate_change(struct memory *m, const char *name, const int *cancelled)
+{
+	int r = memory_gate(m, name, cancelled);
+
+	return r < 0 ? r : m->shape.readonly ? -EACCES : memory_refused(m, name);
+}
+
+int memory_answer(struct memory *m, int r)
+{
+	unsigned long n;
+
+	if (r < 0)
+		return r;
+	n = atomic_fetch_add(&m->changes, 1) + 1;
+	if (!unlucky(n, m->shape.lose_percent) && (!m->shape.lose_each || n % m->shape.lose_each != 0))
+		return 0;
+	backend_note_fault(0, "Demanded", "the answer got lost on demand: it may be done", m->session.origin);
+	return -EIO;
+}
+
+int memory_answer_object(struct memory *m, int r, struct object *io)
+{
+	int e = memory_answer(m, r);
+
+	if (r == 0 && e < 0)
+		object_done(io);
+	return e;
+}
+
 /* ---- open ---- */
 
 static int check_source(const char *url, char **why)
@@ -114,21 +171,42 @@ static int fill_sample(struct memory *m)
 /* What is kept of this repository over a restart belongs to its shape; delays and failures are no part of that. */
 static int name_origin(const struct shape *s, char **ret)
 {
-	_cleanup_buf_ struct buf b = BUF_MAX(4096);
-	int r = buf_adds(&b, "memory:");
+	_cleanup_buf_ struct buf b = BUF_MAX(8192);
+	_cleanup_free_ char *store = NULL;
+	int r = s->store ? str_percent_encode(s->store, strlen(s->store), "/", &store) : 0;
 
+	if (r == 0)
+		r = buf_adds(&b, "memory:");
 	if (r == 0 && s->made)
-		r = buf_addf(&b, "?files=%llu&dirs=%llu&size=%llu", (unsigned long long)s->files, (unsigned long long)s->dirs,
+		r = buf_addf(&b, "&files=%llu&dirs=%llu&size=%llu", (unsigned long long)s->files, (unsigned long long)s->dirs,
 		             (unsigned long long)s->size);
-	if (r == 0 && (s->unknown || s->changes_ms))
-		r = buf_addf(&b, "%s%s%s", s->made ? "&" : "?", s->unknown ? "unknown=1" : "",
-		             s->unknown && s->changes_ms ? "&" : "");
+	if (r == 0 && s->unknown)
+		r = buf_adds(&b, "&unknown=1");
+	if (r == 0 && s->readonly)
+		r = buf_adds(&b, "&readonly=1");
 	if (r == 0 && s->changes_ms)
-		r = buf_addf(&b, "changes=%llums", (unsigned long long)s->changes_ms);
+		r = buf_addf(&b, "&changes=%llums", (unsigned long long)s->changes_ms);
+	if (r == 0 && store)
+		r = buf_addf(&b, "&store=%s", store);
 	if (r < 0)
 		return r;
+	if (strchr(b.data, '&'))
+		*strchr(b.data, '&') = '?';
 	*ret = buf_take(&b);
 	return *ret ? 0 : -ENOMEM;
+}
+
+static int memory_space(struct session *s, uint64_t *ret_used, uint64_t *ret_total)
+{
+	struct memory *m = memory_of(s);
+	int r = overlay_begin(m);
+
+	if (r < 0)
+		return r;
+	*ret_used = m->overlay.used;
+	*ret_total = m->shape.quota && m->shape.quota < m->shape.room ? m->shape.quota : m->shape.room;
+	overlay_end(m);
+	return 0;
 }
 
 static int memory_open(const struct login *who, struct http *http, struct session **ret, char **why)
@@ -142,7 +220,15 @@ static int memory_open(const struct login *who, struct http *http, struct sessio
 	m->session.policy = backend_memory.policy;
 	backend_override(&m->session.policy, who->override);
 	m->opened_at = clock_mono_ms();
+	m->overlay.lock_fd = -1;
+	m->overlay.next_serial = 1;
+	pthread_mutex_init(&m->overlay.lock, NULL);
+	list_init(&m->overlay.things);
+	list_init(&m->overlay.parts);
+	memory_papers_init(m);
 	r = shape_parse(who->url, &m->shape, why);
+	if (!m->session.policy.upload_batch)
+		m->session.policy.upload_batch = (unsigned)m->shape.batch;
 	if (r == 0)
 		r = name_origin(&m->shape, &m->session.origin);
 	if (r == 0)
@@ -152,6 +238,8 @@ static int memory_open(const struct login *who, struct http *http, struct sessio
 		            m->session.origin);
 	if (r == 0 && !m->shape.made)
 		r = fill_sample(m);
+	if (r == 0)
+		r = overlay_init(m, why);
 	if (r < 0) {
 		memory_close(&m->session);
 		return r;
@@ -164,6 +252,8 @@ static void memory_close(struct session *s)
 {
 	struct memory *m = memory_of(s);
 
+	overlay_done(m);
+	memory_papers_done(m);
 	for (size_t i = 0; m->things && i < sample_rows; i++)
 		free(m->things[i].digest);
 	free(m->things);
@@ -176,7 +266,7 @@ static void memory_close(struct session *s)
 
 const struct backend backend_memory = {
 	.scheme = "memory",
-	.can = CAN_RANGE | CAN_SEARCH | CAN_BYID,
+	.can = CAN_RANGE | CAN_SEARCH | CAN_BYID | CAN_WRITE,
 	.policy = {
 		.fetch_min = 64u << 10,
 		.fetch_long = 16u << 20,
@@ -188,6 +278,10 @@ const struct backend backend_memory = {
 		.attr_ttl_ms = 5000,
 		.list_ttl_ms = 30000,
 		.timeout_ms = 60000,
+		.upload_chunk = 4u << 20,
+		.upload_parallel = 8,
+		.upload_batch_bytes = 8u << 20,
+		.slow_ms = 60000,
 	},
 	.check_source = check_source,
 	.open = memory_open,
@@ -202,4 +296,28 @@ const struct backend backend_memory = {
 	.attrs = memory_attrs,
 	.query = memory_query,
 	.locate = memory_locate,
+	.space = memory_space,
+	.plan_create = memory_plan_create,
+	.lane = memory_lane,
+	.upload = memory_upload,
+	.upload_many = memory_upload_many,
+	.upload_drop = memory_upload_drop,
+	.mkdir = memory_mkdir,
+	.symlink = memory_symlink,
+	.remove = memory_remove,
+	.rename = memory_rename,
+	.copy = memory_copy,
+	.set_attrs = memory_set_attrs,
+	.check_attr = memory_check_attr,
+	.set_doc = memory_set_doc,
+	.mtime_attr = MEMORY_META "." MEMORY_MTIME_KEY,
+	.controls = memory_controls,
+	.control_object = memory_control_object,
+	.control_call = memory_control_call,
+	.paper_stat = memory_paper_stat,
+	.paper_list = memory_paper_list,
+	.paper_read = memory_paper_read,
+	.paper_check = memory_paper_check,
+	.paper_write = memory_paper_write,
+	.paper_remove = memory_paper_remove,
 };

@@ -13,7 +13,7 @@
 #define NAME_300 FIFTY FIFTY FIFTY FIFTY FIFTY TEN TEN TEN TEN "the end.md"
 
 static const char readme[] =
-	"This repository is kept in the memory of scifs: no server is asked, nothing here is written anywhere.\n"
+	"This repository is kept in the memory of scifs: no server is asked, and what you write is gone when it ends.\n"
 	"\n"
 	"  tables/    small tables as text\n"
 	"  images/    binary files of several sizes\n"
@@ -21,6 +21,7 @@ static const char readme[] =
 	"  names/     names that are not easy\n"
 	"  links/     symbolic links\n"
 	"\n"
+	"Write beside this file, or in nested/not public: all else here may only be read.\n"
 	"Metadata:  getfattr -d tables/planets.csv ; cat tables/.scifs/meta/planets.csv.json\n";
 
 static const char planets[] =

@@ -1,21 +1,39 @@
-"""Fixtures of the mount suites. tests/README.md tells how to write a test with them.
+"""Fixtures of the suites on the mount. tests/README.md tells how to write a test with them.
 
     repo      one of memory:, Girder 5 and Girder 3 with the sample in it (the test runs over each)
     girder    Girder 5 and Girder 3 only
     mnt       repo mounted once for all tests: for those that change nothing and need no options
     gmnt      the same of girder
+    reduct    a ReductStore with its sample; with --long also the last and the next of its lines
     mount     a function like harness.Mount that mounts at once and unmounts when the test ends
 """
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
+from pathlib import Path
 
 import pytest
-from harness import GirderRepo, MemoryRepo, Mount, SCIFS, lack_of_fuse, live
+
+# A shell's & leaves the interrupt ignored, for every program below too: Ctrl-C is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.path[:0] = [str(Path(__file__).resolve().parent / folder) for folder in ('mount', 'servers', 'faults')]
+from harness import GirderRepo, MemoryRepo, Mount, ReductRepo, SCIFS, lack_of_fuse, live  # noqa: E402
 
 TEST_SECONDS = 300              # no test takes so long, however slow the machine: it hangs
+
+
+def pytest_addoption(parser):
+    parser.addoption('--long', action='store_true', help='what is marked `long` too')
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption('--long'):
+        left = [i for i in items if i.get_closest_marker('long')]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [i for i in items if i not in left]
 
 
 def pytest_configure(config):
@@ -71,12 +89,46 @@ def memory():
     return MemoryRepo()
 
 
-@pytest.fixture(scope='session', params=['memory', 'girder5', 'girder3'])
+def _reduct(version):
+    from reduct import Missing, Reduct, Witness
+    from reduct_sample import fill
+    try:
+        with Reduct(version) as server, Witness(server) as witness:
+            yield ReductRepo(f'reduct{version.split(".")[1]}', server, fill(server), witness)
+    except Missing as e:
+        pytest.skip(str(e).splitlines()[0])
+
+
+@pytest.fixture(scope='session')
+def reduct20():
+    yield from _reduct('1.20.11')
+
+
+@pytest.fixture(scope='session')
+def reduct17():
+    yield from _reduct('1.17.3')
+
+
+@pytest.fixture(scope='session')
+def reduct21():
+    yield from _reduct('1.21.5')
+
+
+@pytest.fixture(scope='session', params=['reduct20', *(pytest.param(v, marks=pytest.mark.long) for v in ('reduct17', 'reduct21'))])
+def reduct(request):
+    return request.getfixturevalue(request.param)
+
+
+# Under sanitizers one Girder will do: what differs between the two is read and written by the same code.
+GIRDERS = ['girder5', pytest.param('girder3', marks=pytest.mark.plain)]
+
+
+@pytest.fixture(scope='session', params=['memory', *GIRDERS])
 def repo(request, fuse):
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(scope='session', params=['girder5', 'girder3'])
+@pytest.fixture(scope='session', params=GIRDERS)
 def girder(request, fuse):
     return request.getfixturevalue(request.param)
 
@@ -94,8 +146,30 @@ def gmnt(girder):
 
 
 @pytest.fixture
+def m(shared):
+    """The mount of a module's `shared` (relay and mount), as if nothing had been before."""
+    if shared.m.process.poll() is not None:             # what a test before did to it is not this one's matter
+        shared.m.detach()
+        shared.m.start()
+    shared.relay.clear()
+    shared.relay.accept()
+    shared.m.give_up()
+    return shared.m
+
+
+@pytest.fixture
+def relay(shared, m):
+    """The relay that `m` is behind."""
+    shared.relay.forget()
+    yield shared.relay
+    shared.relay.clear()
+    shared.relay.accept()
+    shared.relay.delay = 0
+
+
+@pytest.fixture
 def mount(fuse):
-    """mount(repo_or_source, *options, env=, home=, log_level=) -> a running Mount."""
+    """mount(repo_or_source, *options, env=, home=, log_level=, program=) -> a running Mount."""
     mounts = []
 
     def make(what, *options, env=None, **kw):
@@ -111,4 +185,5 @@ def mount(fuse):
                 m.stop()
         except AssertionError as e:
             errors.append(str(e))
+        m.clear()
     assert not errors, '\n'.join(errors)
