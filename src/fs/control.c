@@ -417,6 +417,8 @@ static int stats_text(struct fs *fs, struct buf *b)
 		{"scifs_lookups_total", "counter", atomic_load(&fs->count_lookups)},
 		{"scifs_getattrs_total", "counter", atomic_load(&fs->count_getattrs)},
 		{"scifs_listings_total", "counter", atomic_load(&fs->count_listings)},
+		{"scifs_opens_total", "counter", atomic_load(&fs->count_opens)},
+		{"scifs_flushes_total", "counter", atomic_load(&fs->count_flushes)},
 		{"scifs_reads_total", "counter", atomic_load(&fs->count_reads)},
 		{"scifs_read_bytes_total", "counter", atomic_load(&fs->count_read_bytes)},
 		{"scifs_errors_total", "counter", atomic_load(&fs->count_errors)},

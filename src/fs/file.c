@@ -105,6 +105,14 @@ int file_cache_key(struct fs *fs, const struct object *o, char **ret)
 	               (long long)o->mtime.tv_sec, o->mtime.tv_nsec, (unsigned long long)o->size);
 }
 
+/* Its close has nothing to make safe (write_flush() agrees): the kernel need not ask, and close need not wait for the answer. */
+static void never_flush(struct op *op, const struct handle *h)
+{
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 11)
+	op->fi.noflush = !h->is_dir && !h->writable;
+#endif
+}
+
 /* Answer with the handle: the kernel's from here on, unless the open was interrupted. `made` (a reference that is consumed, or NULL):
  * with this entry too. */
 static void reply_open(struct op *op, struct handle *h, struct node *made)
@@ -121,6 +129,7 @@ static void reply_open(struct op *op, struct handle *h, struct node *made)
 		list_append(&fs->handles, &h->link);
 	}
 	op->fi.fh = (uintptr_t)h;
+	never_flush(op, h);
 	if (!op_claim(op)) {
 		node_unref(made);
 		file_release(fs, h);

@@ -512,6 +512,7 @@ static void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct fs *fs = fs_of(req);
 	struct op *op = op_new(fs, req, node_of(fs, ino));
 
+	atomic_fetch_add(&fs->count_opens, 1);
 	if (!op)
 		return;
 	op->fi = *fi;
@@ -583,6 +584,7 @@ static void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct op *op = handle_op(req, fi);
 
+	atomic_fetch_add(&fs_of(req)->count_flushes, 1);
 	if (op)
 		write_flush(op);
 }

@@ -207,7 +207,8 @@ struct fs {
 	struct texts *texts;
 	struct journal *errors, *events;
 	time_t mounted_at;
-	_Atomic uint64_t count_reads, count_read_bytes, count_lookups, count_getattrs, count_listings, count_errors;
+	_Atomic uint64_t count_reads, count_read_bytes, count_lookups, count_getattrs, count_listings, count_errors,
+	        count_opens, count_flushes;
 	_Atomic unsigned readers;       /* open files, for their share of memory */
 	_Atomic unsigned read_waits;    /* reads that wait for the network now */
 	_Atomic bool space_known;

@@ -99,6 +99,32 @@ def test_an_open_file_keeps_the_mount_busy_and_reads_on(repo, mount):
         assert f.read() == repo.files[repo.odd]
 
 
+def kernel_version():
+    return tuple(int(n) for n in os.uname().release.split('-')[0].split('.')[:2])
+
+
+def libfuse_version():
+    """Of the tools, which come from the library's own package."""
+    said = subprocess.run(['fusermount3', '--version'], capture_output=True, text=True, timeout=60).stdout
+    return tuple(int(n) for n in said.split()[-1].split('.')[:2])
+
+
+def test_closing_what_was_only_read_asks_nothing(memory, mount):
+    """It would be one request more for each small file, and the only one besides open and read that is waited for."""
+    if kernel_version() < (5, 16) or libfuse_version() < (3, 11):
+        pytest.skip('needs Linux 5.16 and libfuse 3.11, with which a file system can say so')
+    m = mount(memory)
+    for _ in range(5):
+        assert (m / memory.text).read_bytes() == memory.files[memory.text]
+    s = m.stats()
+    assert s['scifs_opens_total'] >= 5 and s['scifs_flushes_total'] == 0
+    (m / 'written').write_bytes(b'new')
+    assert m.stats()['scifs_flushes_total'] == 1       # what has something to make safe is asked
+    with open(m / 'written', 'rb'), open(m / 'written', 'r+b'):
+        pass
+    assert m.stats()['scifs_flushes_total'] == 2
+
+
 def blocked_reader(m, path):
     """cat of a file whose bytes do not come, seen to be waiting."""
     before = m.stats()['scifs_read_waits']
