@@ -107,12 +107,22 @@ bool cache_consistent(struct cache *c)
 	return !gone;
 }
 
+/* A block of a content that is no longer than a sub-block has memory for that, not the address space of a megabyte: mapping it
+ * would cost more than all else that is done to it. */
+static bool is_small(const struct cache_file *f)
+{
+	return f->size <= CACHE_SUB;
+}
+
 /* Touching the pages of a new megabyte costs more than all else that is done to it: a steady stream takes the memory of the
  * blocks that make room for it. `whole`: all of it is going to be filled. NULL: none. */
-static char *data_get_locked(struct cache *c, bool whole)
+static char *data_get_locked(struct cache_file *f, bool whole)
 {
+	struct cache *c = f->cache;
 	char *data;
 
+	if (is_small(f))
+		return malloc((size_t)f->size);
 	if (whole && c->spares)
 		return c->spare[--c->spares];
 	data = mmap(NULL, CACHE_BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -123,9 +133,13 @@ static char *data_get_locked(struct cache *c, bool whole)
 	return data;
 }
 
-static void data_put_locked(struct cache *c, char *data, bool whole)
+static void data_put_locked(struct cache_file *f, char *data, bool whole)
 {
-	if (whole && c->spares < SPARE_MAX)
+	struct cache *c = f->cache;
+
+	if (is_small(f))
+		free(data);
+	else if (whole && c->spares < SPARE_MAX)
 		c->spare[c->spares++] = data;
 	else
 		munmap(data, CACHE_BLOCK);
@@ -140,7 +154,7 @@ static void block_free_locked(struct block *b)
 	f->cache->used -= sub_bytes(b->present | b->claimed | b->loading);
 	if (!b->gone)
 		map64_remove(f->blocks, b->index + 1);
-	data_put_locked(f->cache, b->data, b->present == UINT32_MAX);
+	data_put_locked(f, b->data, b->present == UINT32_MAX);
 	free(b);
 	cache_file_unref_locked(f);
 }
@@ -166,10 +180,10 @@ static struct block *block_get_locked(struct cache_file *f, uint64_t index, bool
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return NULL;
-	b->data = data_get_locked(f->cache, whole);
+	b->data = data_get_locked(f, whole);
 	if (!b->data || map64_set(f->blocks, index + 1, b) < 0) {
 		if (b->data)
-			data_put_locked(f->cache, b->data, whole);
+			data_put_locked(f, b->data, whole);
 		free(b);
 		return NULL;
 	}
@@ -592,14 +606,15 @@ static bool absent_locked(struct cache_file *f, uint64_t at)
 	return !b || !((b->present | b->claimed | b->loading) & 1u << (at % CACHE_BLOCK / CACHE_SUB));
 }
 
-/* The memory of what is neither there nor coming. */
-static void give_back_locked(struct block *b)
+/* The memory of these only: beside them others are filling theirs. That of a small content goes with its block. */
+static void give_back_locked(struct block *b, uint32_t bits)
 {
-	uint32_t taken = b->present | b->claimed | b->loading;
-
-	for (unsigned s = 0; s < SUBS; s++)
-		if (!(taken & 1u << s))
-			(void)madvise(b->data + (size_t)s * CACHE_SUB, CACHE_SUB, MADV_DONTNEED);
+	for (unsigned s = 0, end; s < SUBS && !is_small(b->file); s = end + 1) {
+		for (end = s; end < SUBS && bits & 1u << end; end++)
+			;
+		if (end > s)
+			(void)madvise(b->data + (size_t)s * CACHE_SUB, (size_t)(end - s) * CACHE_SUB, MADV_DONTNEED);
+	}
 }
 
 int cache_claim(struct cache_file *f, uint64_t first, uint64_t count, bool demand, struct cache_fetch **ret,
@@ -636,7 +651,7 @@ int cache_claim(struct cache_file *f, uint64_t first, uint64_t count, bool deman
 		}
 		/* It was to be whole, but there was no room: its memory is not to stay beyond what is counted. */
 		if (last && stop < end)
-			give_back_locked(last);
+			give_back_locked(last, ~(last->present | last->claimed | last->loading));
 		if (stop > at) {
 			x->file = f;
 			f->refs++;
@@ -848,13 +863,11 @@ static void unclaim_locked(struct cache_fetch *x)
 	for (uint64_t i = from / CACHE_BLOCK; i * CACHE_BLOCK < x->end; i++) {
 		struct block *b = map64_get(f->blocks, i + 1);
 		uint32_t bits = sub_mask(i, from, x->end);
-		unsigned first = (unsigned)__builtin_ctz(bits);
 
 		assert((b->claimed & bits) == bits);
 		b->claimed &= ~bits;
 		f->cache->used -= sub_bytes(bits);
-		/* The memory of these only: beside them others are filling theirs. */
-		(void)madvise(b->data + (size_t)first * CACHE_SUB, (size_t)__builtin_popcount(bits) * CACHE_SUB, MADV_DONTNEED);
+		give_back_locked(b, bits);
 		save_locked(b);         /* what came before the end */
 		if (!b->claimed)
 			unpin_locked(b);
