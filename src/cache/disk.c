@@ -4,10 +4,12 @@
  *   DIR/blocks/HH/HASH.map    0      "scifsmap" | u32 format = 1 | u32 key length | u64 size of the content | key ... 0
  *                             4096   block 0: u64 sum[32] | u64 last use (s) | u64 times read again
  *                             4368   block 1 ...
+ *   DIR/blocks/HH/HASH.small  a content of one sub-block: drawn in small.c
  *   DIR/blocks/usage, alive   drawn in usage.c
  *
  * HASH is 32 digits made of key and size, HH its first two. Numbers are in the machine's own order. A file of another format
- * (or another machine's) is not what it should be: it is removed and begun anew.
+ * (or another machine's) is not what it should be: it is removed and begun anew. Before there was small.c, small contents had
+ * a map too: what is found of that is read, and leaves by eviction.
  *
  * A sum is xxh3 of the sub-block's bytes mixed with the key and its place, 0 for absent; it is checked at each read. Nothing
  * is ever fsynced: after a crash a sum does not fit its bytes and the sub-block counts as absent. Several processes share the
@@ -145,6 +147,16 @@ static size_t sub_length(const struct cache_file *f, uint64_t index, unsigned su
 	return f->size - at < CACHE_SUB ? (size_t)(f->size - at) : CACHE_SUB;
 }
 
+uint64_t disk_sum(const struct cache_file *f, uint64_t index, unsigned sub, const void *bytes)
+{
+	return sum_of(key_hash(f), index, sub, bytes, sub_length(f, index, sub));
+}
+
+bool disk_used_is_old(uint64_t used, uint64_t hits, uint64_t now)
+{
+	return used + USED_GRAIN_S < now || used > now || !hits;
+}
+
 static uint64_t blocks_of(const struct cache_file *f)
 {
 	return (f->size + CACHE_BLOCK - 1) / CACHE_BLOCK;
@@ -170,7 +182,7 @@ void disk_unlock_block(int data_fd, uint64_t index)
 
 /* ---- the files of a content ---- */
 
-static int open_kind(const char *base, const char *kind, int flags)
+int disk_open_kind(const char *base, const char *kind, int flags)
 {
 	_cleanup_free_ char *path = NULL;
 	struct stat st;
@@ -260,17 +272,17 @@ static int open_existing(const struct cache_file *f, const char *base, struct di
 
 	if (!x)
 		return -ENOMEM;
-	x->map_fd = open_kind(base, "map", flags);
+	x->map_fd = disk_open_kind(base, "map", flags);
 	if (x->map_fd == -EROFS || x->map_fd == -EACCES) {
 		flags = O_RDONLY;
 		x->readonly = true;
-		x->map_fd = open_kind(base, "map", flags);
+		x->map_fd = disk_open_kind(base, "map", flags);
 	}
 	r = x->map_fd < 0 ? x->map_fd : hold(x->map_fd);
 	if (r == 0)
 		r = check_header(f, x->map_fd);
 	if (r == 0) {
-		x->data_fd = open_kind(base, "data", flags);
+		x->data_fd = disk_open_kind(base, "data", flags);
 		r = x->data_fd < 0 ? x->data_fd == -ENOENT ? -EBADMSG : x->data_fd : 0;
 	}
 	if (r == -EBADMSG) {
@@ -326,12 +338,12 @@ static int make_files(const struct cache_file *f, const char *base, struct disk_
 		r = make_map(f, base);
 	if (r < 0)
 		return r;
-	x->map_fd = open_kind(base, "map", O_RDWR);
+	x->map_fd = disk_open_kind(base, "map", O_RDWR);
 	r = x->map_fd < 0 ? x->map_fd : hold(x->map_fd);
 	if (r == 0)
 		r = check_header(f, x->map_fd);
 	if (r == 0) {
-		x->data_fd = open_kind(base, "data", O_RDWR | O_CREAT);
+		x->data_fd = disk_open_kind(base, "data", O_RDWR | O_CREAT);
 		r = x->data_fd < 0 ? x->data_fd : 0;
 	}
 	if (r == 0)
@@ -339,34 +351,51 @@ static int make_files(const struct cache_file *f, const char *base, struct disk_
 	return r;
 }
 
+static bool is_doomed(struct disk *d, const char *base)
+{
+	bool doomed;
+
+	WITH_LOCK(&d->lock)
+		doomed = map_get(d->doomed, base) != NULL;
+	return doomed;
+}
+
+/* d->removing held. */
+static int settle_doomed_locked(struct disk *d, const char *base)
+{
+	_cleanup_close_ int fd = -1;
+	int r = 0;
+
+	if (!is_doomed(d, base))
+		return 0;
+	/* Other mounts that have it open: without sums there is nothing in it. */
+	fd = disk_open_kind(base, "map", O_RDWR);
+	if (fd >= 0 && ftruncate(fd, MAP_HEADER) < 0)
+		r = -errno;
+	unlink_kind(base, "data");
+	unlink_kind(base, "map");
+	unlink_kind(base, SMALL_KIND);
+	if (!is_there(base, "map"))
+		r = 0;
+	else if (r == 0 && fd < 0)
+		r = fd;
+	if (r == 0 && is_there(base, SMALL_KIND))
+		r = -EROFS;
+	if (r == 0)
+		WITH_LOCK(&d->lock)
+			map_remove(d->doomed, base);
+	return r;
+}
+
 /* Remove what is doomed under this name, before anybody looks at it. -errno: it cannot be removed; it must not be used. */
 static int settle_doomed(struct disk *d, const char *base)
 {
-	bool doomed = false;
 	int r = 0;
 
-	WITH_LOCK(&d->removing) {
-		_cleanup_free_ char *path = NULL;
-		_cleanup_close_ int fd = -1;
-
-		WITH_LOCK(&d->lock)
-			doomed = map_get(d->doomed, base) != NULL;
-		if (!doomed)
-			break;
-		/* Other mounts that have it open: without sums there is nothing in it. */
-		fd = open_kind(base, "map", O_RDWR);
-		if (fd >= 0 && ftruncate(fd, MAP_HEADER) < 0)
-			r = -errno;
-		unlink_kind(base, "data");
-		unlink_kind(base, "map");
-		if (!is_there(base, "map"))
-			r = 0;
-		else if (r == 0 && fd < 0)
-			r = fd;
-		if (r == 0)
-			WITH_LOCK(&d->lock)
-				map_remove(d->doomed, base);
-	}
+	/* What is not doomed (any more) needs not wait for others' removals. */
+	if (is_doomed(d, base))
+		WITH_LOCK(&d->removing)
+			r = settle_doomed_locked(d, base);
 	return r;
 }
 
@@ -474,6 +503,63 @@ void disk_file_done(struct cache_file *f)
 				disown_locked(d, f->open);
 }
 
+/* ---- small contents ---- */
+
+/* -ENOENT: there is none. -errno else: what is there must not be used. */
+static int small_base(struct disk *d, const struct cache_file *f, char **ret)
+{
+	int r = base_of(d, f, ret);
+
+	return r < 0 ? r : settle_doomed(d, *ret);
+}
+
+static int look_small(struct disk *d, const struct cache_file *f)
+{
+	_cleanup_free_ char *base = NULL;
+	int r = small_base(d, f, &base);
+
+	if (r == 0)
+		r = small_look(f, base);
+	if (r == -EBADMSG) {
+		log_info("cache: %s." SMALL_KIND ": not what it should be: removed", base);
+		unlink_kind(base, SMALL_KIND);
+		r = -ENOENT;
+	}
+	return r;
+}
+
+static int load_small(struct disk *d, const struct cache_file *f, struct block *b)
+{
+	_cleanup_free_ char *base = NULL;
+	int r = small_base(d, f, &base);
+
+	if (r == 0)
+		r = small_load(f, base, b->data);
+	if (r == -EBADMSG)
+		atomic_fetch_add(&d->bad, 1);
+	return r;
+}
+
+static int save_small(struct disk *d, const struct cache_file *f, struct block *b)
+{
+	_cleanup_free_ char *base = NULL, *tmp = NULL;
+	int r = base_of(d, f, &base);
+
+	if (r == 0)
+		r = small_write(f, base, b->data, &tmp);
+	if (r < 0)
+		return r;
+	/* What is forgotten from here on is doomed, and waits to be removed until it has its name. */
+	WITH_LOCK(&d->removing) {
+		r = settle_doomed_locked(d, base);
+		if (r == 0)
+			r = table_worth_saving(b) ? small_name(tmp, base) : -EROFS;
+	}
+	if (r < 0)
+		(void)unlink(tmp);
+	return r;
+}
+
 /* ---- looking ---- */
 
 static void look_at_map(const struct cache_file *f, int fd, uint32_t *on_disk)
@@ -500,11 +586,16 @@ static void look_run(void *arg)
 	struct disk *d = f->cache->disk;
 	uint32_t *on_disk = calloc(blocks_of(f), sizeof(*on_disk));
 	struct disk_files *x = NULL;
-	int r = resting(d, &d->reading) ? -EAGAIN : files_get(d, f, false, &x);
+	int r = resting(d, &d->reading) ? -EAGAIN : small_is(f) ? look_small(d, f) : -ENOENT;
 
-	if (r == 0) {
-		if (on_disk)
+	if (r == 0 && on_disk)
+		on_disk[0] = 1;
+	if (r == -ENOENT) {
+		r = files_get(d, f, false, &x);
+		if (r == 0 && on_disk)
 			look_at_map(f, x->map_fd, on_disk);
+	}
+	if (r == 0) {
 		fine(&d->reading);
 	} else if (r != -ENOENT && r != -EAGAIN) {
 		fault(d, &d->reading, r);
@@ -584,7 +675,7 @@ static uint32_t load_from(struct disk *d, struct disk_files *x, struct block *b,
 		for (unsigned k = 0; k < SUBS; k++)
 			if (wrong & 1u << k && again.sum[k] == e.sum[k])
 				atomic_fetch_add(&d->bad, 1);
-	if (good && !x->readonly && (e.used + USED_GRAIN_S < now || e.used > now || !e.hits)) {
+	if (good && !x->readonly && disk_used_is_old(e.used, e.hits, now)) {
 		uint64_t used[2] = {now, e.hits + 1};
 
 		/* Only for the evictor's order; if it fails the block looks older. */
@@ -599,11 +690,17 @@ static uint32_t load(struct disk *d, struct cache_file *f, struct block *b, uint
 {
 	struct disk_files *x = NULL;
 	uint32_t good = 0;
-	int r = resting(d, &d->reading) ? -EAGAIN : files_get(d, f, false, &x);
+	int r = resting(d, &d->reading) ? -EAGAIN : small_is(f) ? load_small(d, f, b) : -ENOENT;
 
-	if (r == 0)
-		good = load_from(d, x, b, bits);
-	else if (r != -ENOENT && r != -EAGAIN)
+	if (r == 0) {
+		good = bits;
+		fine(&d->reading);
+	} else if (r == -ENOENT) {
+		r = files_get(d, f, false, &x);
+		if (r == 0)
+			good = load_from(d, x, b, bits);
+	}
+	if (r < 0 && r != -ENOENT && r != -EAGAIN && r != -EBADMSG)
 		fault(d, &d->reading, r);
 	files_put(d, x);
 	if (good)
@@ -641,6 +738,8 @@ static uint64_t cost(const struct disk *d, const struct block *b, uint32_t bits)
 {
 	uint64_t n = 3 * d->grain + MAP_HEADER;
 
+	if (small_is(b->file))
+		return (sizeof(struct small_header) + strlen(b->file->key) + b->file->size + 2 * d->grain - 1) / d->grain * d->grain;
 	for (unsigned s = 0; s < SUBS; s++)
 		if (bits & 1u << s)
 			n += (sub_length(b->file, b->index, s) + d->grain - 1) / d->grain * d->grain;
@@ -708,8 +807,10 @@ static int save(struct disk *d, struct cache_file *f, struct block *b, uint32_t 
 		return -EROFS;
 	if (!usage_reserve(d->usage, want))
 		return -EDQUOT;
-	r = get_to_write(d, f, &x);
-	if (r == 0 && (x->readonly || !table_worth_saving(b) || !disk_lock_block(x->data_fd, b->index))) {
+	r = small_is(f) ? save_small(d, f, b) : get_to_write(d, f, &x);
+	if (r == 0 && !x) {
+		fine(&d->writing);
+	} else if (r == 0 && (x->readonly || !table_worth_saving(b) || !disk_lock_block(x->data_fd, b->index))) {
 		r = -EROFS;     /* or forgotten meanwhile, or another mount is writing it */
 	} else if (r == 0) {
 		r = save_to(x, b, bits);

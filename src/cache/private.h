@@ -18,7 +18,8 @@ struct block {
 	struct list owed;               /* in cache->owed while it waits for the disk's writer to have room */
 	struct cache_file *file;
 	uint64_t index;
-	char *data;                     /* CACHE_BLOCK bytes of address space; touched pages only cost memory */
+	char *data;                     /* CACHE_BLOCK bytes of address space, of which touched pages only cost memory; of a small
+	                                 * content as many as it has */
 	uint32_t present;               /* its bytes are here */
 	uint32_t claimed;               /* a fetch is bringing them */
 	uint32_t loading;               /* a disk thread is bringing them */
@@ -124,13 +125,46 @@ static inline off_t entry_at(uint64_t index)
 bool disk_lock_block(int data_fd, uint64_t index);
 void disk_unlock_block(int data_fd, uint64_t index);
 
+/* ---- what small.c needs of disk.c. `base`: the path of a content's files without what tells their kind ---- */
+/* Open a regular file; -errno, -EBADMSG: it is something else. */
+int disk_open_kind(const char *base, const char *kind, int flags);
+/* Of a sub-block's bytes. Never 0. */
+uint64_t disk_sum(const struct cache_file *f, uint64_t index, unsigned sub, const void *bytes);
+/* Is a last use so old that it is written again? */
+bool disk_used_is_old(uint64_t used, uint64_t hits, uint64_t now);
+
+/* ---- small.c: contents of one sub-block, a file each (drawn there). For disk threads: each call may block ---- */
+#define SMALL_KIND "small"
+#define SMALL_MAGIC "scifsone"
+#define SMALL_FORMAT 1
+
+struct small_header {
+	char magic[8];
+	uint32_t format, key_len;
+	uint64_t size, sum, used, hits;
+};
+
+static inline bool small_is(const struct cache_file *f)
+{
+	return f->size && f->size <= CACHE_SUB;
+}
+
+bool small_is_header(const struct small_header *h);
+/* Is there a file of this content? -ENOENT: none. -EBADMSG: something else is in its place. */
+int small_look(const struct cache_file *f, const char *base);
+/* All its bytes, f->size of them. -ENOENT, -EBADMSG: none that are right. */
+int small_load(const struct cache_file *f, const char *base, char *to);
+/* All its bytes under another name, which small_name() makes its own, or the caller unlinks. *ret is malloc'ed. */
+int small_write(const struct cache_file *f, const char *base, const char *data, char **ret);
+int small_name(const char *tmp, const char *base);
+
 /* ---- usage.c: the limit that all mounts of a folder keep together. For disk threads: each call may block ---- */
 struct usage;
 /* `dir` is borrowed. -errno: the folder cannot be written. */
 int usage_new(const char *dir, uint64_t limit, uint64_t free_min, struct usage **ret);
 void usage_free(struct usage *u);
 /* Before `want` bytes are written: do they fit below the limit, and stay `free_min` bytes free? Makes room if it must. After
- * true, usage_settle() says that the write is over. */
+ * true, usage_settle() says that the write is over. One thread only. */
 bool usage_reserve(struct usage *u, uint64_t want);
 void usage_settle(struct usage *u, uint64_t want);
 /* As last seen; these two do not block. */

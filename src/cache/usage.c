@@ -1,14 +1,15 @@
 /* usage.c - the limit on disk, kept before each write by all mounts that share a folder.
  *
- *   DIR/usage   0   "scifsuse" | u32 format = 1 | u32 0
+ *   DIR/usage   0   "scifsuse" | u32 format = 1 | u32 drawn when it was begun anew
  *               16  u64 used: bytes on disk and reserved | u64 pending: of these, reserved by writes under way
  *               32  u64 xxh3 of the bytes before
  *   DIR/alive   nothing; a shared lock for the life of a mount
  *
  * `used` changes under an exclusive lock of DIR/usage and is never less than what is there: bytes are added before they are
  * written and taken off by a count of all files only, which happens when the limit seems to be reached, or when the record
- * is not what it should be. So a mount starts without a look at what an old cache holds. What a killed mount left pending
- * goes when a mount finds itself alone.
+ * is not what it should be. So a mount starts without a look at what an old cache holds. A mount reserves for several small
+ * writes at once and gives back at its end what it had no use for. What a killed mount left pending goes when a mount finds
+ * itself alone.
  *
  * Eviction takes blocks, not files: it clears their sums, then punches the data out. That is safe while others read them,
  * since what has no fitting sum is not there. A content of which nothing is left is removed unless somebody has it open.
@@ -45,10 +46,12 @@
 #define TMP_S 3600                      /* a temporary file of a mount that was killed */
 #define CONTENTS_MAX (1u << 18)         /* contents, and blocks, that one eviction looks at */
 #define NAME_LEN 32
+#define AHEAD_MAX (1u << 20)            /* reserved beyond what is wanted now, */
+#define AHEAD_PART 64                   /* and at most this part of the limit */
 
 struct record {
 	char magic[8];
-	uint32_t format, zero;
+	uint32_t format, begun;
 	uint64_t used, pending, sum;
 };
 
@@ -57,6 +60,9 @@ struct usage {
 	uint64_t limit, free_min;
 	int fd, alive_fd;
 	uint64_t full_until;            /* monotonic ms */
+	uint64_t ahead;                 /* in the record's `used` and `pending`, and not given to any write yet */
+	uint64_t settled;               /* in its `pending` still, and written */
+	uint32_t begun;                 /* which record's */
 	_Atomic uint64_t used, evicted;
 	_Atomic uint64_t stop_at;       /* monotonic ms; 0: go on */
 };
@@ -136,7 +142,6 @@ static int record_write(struct usage *u, struct record *r)
 {
 	memcpy(r->magic, MAGIC, 8);
 	r->format = FORMAT;
-	r->zero = 0;
 	r->sum = sum_of(r);
 	atomic_store(&u->used, r->used);
 	return file_pwrite_all(u->fd, r, sizeof(*r), 0);
@@ -147,6 +152,7 @@ static int record_write(struct usage *u, struct record *r)
 struct content {
 	char name[NAME_LEN];            /* in the folder of its first two digits */
 	uint32_t blocks, gone;
+	bool small;                     /* one file, small.c's */
 };
 
 struct finds {
@@ -245,6 +251,27 @@ static void find_content(struct usage *u, struct finds *x, const char *name, boo
 		x->blocks.n -= c.blocks;
 }
 
+static void find_small(struct usage *u, struct finds *x, const char *name, bool blocks)
+{
+	_cleanup_close_ int fd = open_content(u, name, SMALL_KIND);
+	struct content c = {.small = true};
+	struct small_header h;
+	struct stat st;
+	bool is;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return;
+	x->bytes += bytes_of(&st);
+	if (!blocks || x->contents.n >= CONTENTS_MAX || x->blocks.n >= CONTENTS_MAX)
+		return;
+	memcpy(c.name, name, NAME_LEN);
+	/* It got its name when it was whole: what is not so is damaged. */
+	is = file_pread_all(fd, &h, sizeof(h), 0) == 0 && small_is_header(&h);
+	found(x, &c, 0, is ? h.used : 0, is ? h.hits : 0);
+	if (c.blocks && vec_push(&x->contents, c) < 0)
+		x->blocks.n -= c.blocks;
+}
+
 static bool is_name(const char *s, const char *kind)
 {
 	for (int i = 0; i < NAME_LEN; i++)
@@ -266,6 +293,8 @@ static void scan_folder(struct usage *u, struct finds *x, unsigned h, bool block
 
 		if (is_name(e->d_name, ".map")) {
 			find_content(u, x, e->d_name, blocks);
+		} else if (is_name(e->d_name, "." SMALL_KIND)) {
+			find_small(u, x, e->d_name, blocks);
 		} else if (is_name(e->d_name, ".data")) {
 			char map[NAME_LEN + 8];
 
@@ -314,6 +343,21 @@ static uint64_t remove_unused(const struct usage *u, const struct content *c, in
 	return bytes_of(&map) + bytes_of(&data);
 }
 
+/* Who reads it now has all of it. Bytes that came free. */
+static uint64_t drop_small(struct usage *u, const struct content *c)
+{
+	_cleanup_close_ int fd = open_content(u, c->name, SMALL_KIND);
+	struct stat before, after;
+
+	if (fd < 0 || fstat(fd, &before) < 0)
+		return 0;
+	unlink_content(u, c->name, SMALL_KIND);
+	if (fstat(fd, &after) < 0 || after.st_nlink)
+		return 0;
+	atomic_fetch_add(&u->evicted, 1);
+	return bytes_of(&before);
+}
+
 /* Bytes that came free. */
 static uint64_t drop_block(struct usage *u, struct content *c, uint64_t index)
 {
@@ -322,6 +366,8 @@ static uint64_t drop_block(struct usage *u, struct content *c, uint64_t index)
 	struct stat before = {0}, after = {0}, map;
 	uint64_t freed = 0;
 
+	if (c->small)
+		return drop_small(u, c);
 	c->gone++;
 	if (map_fd < 0)
 		return 0;
@@ -393,43 +439,75 @@ static void make_room(struct usage *u, struct record *r, uint64_t want)
 	vec_done(&x.blocks);
 }
 
+/* What this mount has no use for any more. */
+static void take_back(struct usage *u, struct record *r)
+{
+	uint64_t over = u->ahead + u->settled;
+
+	if (r->begun == u->begun) {
+		r->used -= u->ahead < r->used ? u->ahead : r->used;
+		r->pending -= over < r->pending ? over : r->pending;
+	}
+	u->ahead = u->settled = 0;
+}
+
 bool usage_reserve(struct usage *u, uint64_t want)
 {
 	struct record r = {0};
+	uint64_t more = u->limit / AHEAD_PART < AHEAD_MAX ? u->limit / AHEAD_PART : AHEAD_MAX;
 	bool ok = false, known;
 
+	if (want <= u->ahead) {
+		u->ahead -= want;
+		return true;
+	}
 	if (want > u->limit || clock_mono_ms() < u->full_until || lock(u) < 0)
 		return false;
 	known = record_read(u, &r);
 	if (!known)
-		r = (struct record){0};
+		r = (struct record){.begun = (uint32_t)clock_mono_ms()};
+	take_back(u, &r);
+	u->begun = r.begun;
 	if (!known || !fits(u, &r, want))
 		make_room(u, &r, want);
+	if (!fits(u, &r, want + more) || want > more)
+		more = 0;
 	if (fits(u, &r, want)) {
-		r.used += want;
-		r.pending += want;
+		r.used += want + more;
+		r.pending += want + more;
+		u->ahead = more;
 		ok = true;
 	} else {
 		u->full_until = clock_mono_ms() + FULL_REST_MS;
 	}
-	if (record_write(u, &r) < 0)
+	if (record_write(u, &r) < 0) {
+		u->ahead = 0;
 		ok = false;
+	}
 	unlock(u);
 	return ok;
 }
 
-void usage_settle(struct usage *u, uint64_t want)
+/* If this fails, or a new folder is counted, then too much stays pending: that errs on the safe side. */
+static void give_back(struct usage *u)
 {
 	struct record r;
 
-	/* If this fails, or a new folder is counted, then too much stays pending: that errs on the safe side. */
-	if (lock(u) < 0)
+	if (!(u->ahead + u->settled) || lock(u) < 0)
 		return;
 	if (record_read(u, &r)) {
-		r.pending -= want < r.pending ? want : r.pending;
+		take_back(u, &r);
 		(void)record_write(u, &r);
 	}
 	unlock(u);
+}
+
+void usage_settle(struct usage *u, uint64_t want)
+{
+	/* Small ones together, when the next is reserved or at the end. */
+	u->settled += want;
+	if (!u->ahead)
+		give_back(u);
 }
 
 uint64_t usage_bytes(const struct usage *u)
@@ -474,6 +552,7 @@ void usage_free(struct usage *u)
 {
 	if (!u)
 		return;
+	give_back(u);
 	if (u->fd >= 0)
 		close(u->fd);
 	if (u->alive_fd >= 0)
