@@ -579,6 +579,13 @@ int backend_attrs(const struct session *s, const struct object *o, const struct 
 	return s->backend->attrs ? s->backend->attrs(s, o, d, ret) : 0;
 }
 
+static int after_query(const struct session *s, const char *id, int r, char **why)
+{
+	if (r < 0 && why && *why && !noted.message[0])
+		backend_note_fault(0, NULL, *why, NULL);
+	return after(s, "query", id, r, why && !*why ? why : NULL);
+}
+
 int backend_query(struct session *s, const struct object *dir, const char *expr, struct page *io, char **why)
 {
 	int r;
@@ -590,9 +597,15 @@ int backend_query(struct session *s, const struct object *dir, const char *expr,
 	r = s->backend->query(s, dir, expr, io, why);
 	if (r == 0)
 		r = sift(s, io);
-	if (r < 0 && why && *why && !noted.message[0])
-		backend_note_fault(0, NULL, *why, NULL);
-	return after(s, "query", dir->id, r, why && !*why ? why : NULL);
+	return after_query(s, dir->id, r, why);
+}
+
+int backend_check_query(struct session *s, const struct object *dir, const char *expr, char **why)
+{
+	if (!s->backend->check_query)
+		return 0;
+	before(s, "query", dir->id);
+	return after_query(s, dir->id, s->backend->check_query(s, dir, expr, why), why);
 }
 
 int backend_locate(struct session *s, const char *id, struct page *io)

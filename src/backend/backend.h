@@ -295,6 +295,9 @@ struct backend {
 	 * words in *why; -ENOENT: none at all, such as programs look for everywhere; -EFBIG: more than policy.hits_max, where
 	 * some of them alone would mislead. */
 	int (*query)(struct session *s, const struct object *dir, const char *expr, struct page *io, char **why);
+	/* Would query() take this expression there? What can be told without a search: 0 too where it cannot be told now. -EINVAL, -ENOENT as
+	 * query(). May block. NULL: it takes any that is not blank. */
+	int (*check_query)(struct session *s, const struct object *dir, const char *expr, char **why);
 	/* Where a thing is: the objects from a child of the mount's root down to it, in io->objects (id and name are filled, more
 	 * is not asked); none: it is the root. `id` is an object's own, or what else people know it by: a bare id, an address.
 	 * -ENOENT; -EXDEV: outside of the mounted subtree; -EISDIR: no id, but ids begin so with a slash behind ("item"). */
@@ -431,6 +434,7 @@ int backend_read_many(struct session *s, const struct object *const list[], size
 int backend_get_doc(struct session *s, const struct object *o, struct doc *ret);
 int backend_attrs(const struct session *s, const struct object *o, const struct doc *d, struct attrs *ret);
 int backend_query(struct session *s, const struct object *dir, const char *expr, struct page *io, char **why);
+int backend_check_query(struct session *s, const struct object *dir, const char *expr, char **why);
 int backend_locate(struct session *s, const char *id, struct page *io);
 int backend_url(const struct session *s, const struct object *o, char **ret);
 int backend_work(struct session *s, unsigned *ret_next_s);

@@ -35,7 +35,10 @@ static void what_is_wrong_says_why(void **state)
 {
 	static const char *const wrong[] = {
 		"=", "a=1,b", "a!1=", "a b=1", "from=", "from=1969-01-01", "to=9223372036854775808", "limit=0", "limit=100001", "each_n=x",
-		"each_t=0s", "a=1;b=2", "{", "{}}", "{\"#batch_size\": 1}", "{\"a\": 9223372036854775808}", "{\"a\": -9223372036854775808}", "{};x=1",
+		"each_t=0s", "a=1;b=2", "{", "{}}", "{\"#batch_size\": 1}", "{\"when\": 1}", "{\"when\": {\"#batch_size\": 1}}", "{\"when\": {}, \"a\": 1}",
+		"{\"$and\": [], \"limit\": 1}", "{\"limit\": {}}", "{\"limit\": 1.5}", "{\"from\": \"soon\"}", "{\"to\": null}", "{\"each_t\": []}",
+		"{\"limit\": 1}{}", "{\"limit\": 1};x=1",
+"{\"a\": 9223372036854775808}", "{\"a\": -9223372036854775808}", "{};x=1",
 	};
 	struct search s;
 
@@ -56,6 +59,31 @@ static void times_and_counts_are_taken(void **state)
 	assert_int_equal(s.each_us, 2000000);
 	assert_int_equal(s.limit, 9);
 	assert_int_equal(s.terms.n, 0);
+	search_done(&s);
+}
+
+static void an_object_may_have_the_words_as_members(void **state)
+{
+	struct search s;
+
+	(void)state;
+	assert_int_equal(parse("{\"from\": \"1970-01-01T00:00:01.5Z\", \"to\": 7000000, \"each_n\": \"3\",\n \"each_t\": \"2s\", \"limit\" : 9 ,"
+	                       "\"when\": {\"&a\": {\"$eq\": \"}\"}} }\n", &s), 0);
+	assert_int_equal(s.from, 1500000);
+	assert_int_equal(s.to, 7000000);
+	assert_int_equal(s.each_n, 3);
+	assert_int_equal(s.each_us, 2000000);
+	assert_int_equal(s.limit, 9);
+	assert_string_equal(s.when, "\"&a\": {\"$eq\": \"}\"}");
+	search_done(&s);
+	/* Those behind it go on; of two members of a name the last one stands. */
+	assert_int_equal(parse("{\"when\": {\"$a\": 1}, \"when\": {}};limit=2", &s), 0);
+	assert_int_equal(s.limit, 2);
+	assert_string_equal(s.when, "");
+	search_done(&s);
+	/* Deeper they are a matter of the server's. */
+	assert_int_equal(parse("{\"$and\": [{\"when\": 1}]}", &s), 0);
+	assert_string_equal(s.when, "\"$and\": [{\"when\": 1}]");
 	search_done(&s);
 }
 
@@ -87,6 +115,8 @@ static void the_server_narrows_only_what_it_reads_as_we_do(void **state)
 	assert_asks("{ \"$x\": \"}\" };limit=2", " \"$x\": \"}\" ");
 	assert_asks("{\"a\": \";limit=3\"}", "\"a\": \";limit=3\"");
 	assert_asks("{}", NULL);
+	assert_asks("{\"when\": {\"&a\": {\"$gt\": 1}}}", "\"&a\": {\"$gt\": 1}");
+	assert_asks("{\"limit\": 2}", NULL);
 }
 
 static bool matches(const char *expr, const char *label)
@@ -170,6 +200,7 @@ int main(void)
 		cmocka_unit_test(what_has_no_operator_is_no_expression),
 		cmocka_unit_test(what_is_wrong_says_why),
 		cmocka_unit_test(times_and_counts_are_taken),
+		cmocka_unit_test(an_object_may_have_the_words_as_members),
 		cmocka_unit_test(the_server_narrows_only_what_it_reads_as_we_do),
 		cmocka_unit_test(labels_are_compared_as_numbers_if_both_are),
 		cmocka_unit_test(records_of_several_entries_go_on_from_each_other),

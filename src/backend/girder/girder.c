@@ -946,6 +946,7 @@ const struct backend backend_girder = {
 	.get_doc = girder_get_doc,
 	.attrs = girder_attrs,
 	.query = girder_query,
+	.check_query = girder_check_query,
 	.locate = girder_locate,
 	.url = girder_url,
 	.work = girder_work,

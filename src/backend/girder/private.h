@@ -159,6 +159,7 @@ int girder_prepare_read(struct session *s, const struct object *o, struct read_p
 int girder_get_doc(struct session *s, const struct object *o, struct doc *ret);
 int girder_attrs(const struct session *s, const struct object *o, const struct doc *d, struct attrs *ret);
 int girder_query(struct session *s, const struct object *dir, const char *expr, struct page *io, char **why);
+int girder_check_query(struct session *s, const struct object *dir, const char *expr, char **why);
 int girder_locate(struct session *s, const char *id, struct page *io);
 int girder_resolve(struct girder *g, const char *path, struct object *ret);     /* "/collection/X/Y" by resource/lookup */
 

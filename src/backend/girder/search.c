@@ -275,6 +275,16 @@ int girder_query(struct session *s, const struct object *dir, const char *expr, 
 	return r;
 }
 
+int girder_check_query(struct session *s, const struct object *dir, const char *expr, char **why)
+{
+	struct girder_query q;
+	int r = girder_parse_query(expr, &q, why);
+
+	if (r == 0)
+		free(q.words);
+	return r;
+}
+
 /* ---- where a thing is ---- */
 
 static bool is_object_id(const char *s)

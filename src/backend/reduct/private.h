@@ -377,6 +377,7 @@ bool search_matches(const struct search *s, const struct record *x);
 /* What the server is asked for: the members of a condition that holds for all that matches. NULL: no condition. */
 int search_when(const struct search *s, char **ret);
 int reduct_query(struct session *s, const struct object *dir, const char *expr, struct page *io, char **why);
+int reduct_check_query(struct session *s, const struct object *dir, const char *expr, char **why);
 /* What the last search found of this id: its file name, and whether that is a name of its own. -ENOENT: not known. */
 int found_get(struct reduct *r, const char *id, char **ret_name, bool *ret_named);
 void found_forget_locked(struct reduct *r);     /* something was removed or renamed */

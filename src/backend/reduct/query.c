@@ -16,6 +16,7 @@
 #define QUERY_TTL_S 60
 #define FAILURES_MAX 3                  /* queries made anew without a page between */
 #define VERSIONS_MAX 100000             /* records of one name */
+#define BODY_MAX (128u << 10)           /* of a question: a condition may have 64 KiB */
 #define EMPTY_MAX 50                    /* pages in a row that bring nothing and are not the last */
 
 const char query_named[] = "\"$has\": [\"filename\"]";
@@ -73,7 +74,7 @@ int query_make(struct reduct *r, const char *family, const char *path, const cha
 
 static int begin(struct reduct *r, struct query *q, const char *path)
 {
-	_cleanup_buf_ struct buf body = BUF_MAX(65536);
+	_cleanup_buf_ struct buf body = BUF_MAX(BODY_MAX);
 	int e = body_of(r, q, &body);
 
 	if (e == 0)

@@ -844,6 +844,7 @@ const struct backend backend_reduct = {
 	.list = reduct_list,
 	.unlisted = reduct_unlisted,
 	.query = reduct_query,
+	.check_query = reduct_check_query,
 	.locate = reduct_locate,
 	.url = reduct_url,
 	.stat = reduct_stat,

@@ -2,6 +2,7 @@
  *
  *   TERM,TERM,...;limit=N       LABEL=V LABEL!=V LABEL<V LABEL>V LABEL<=V LABEL>=V has=LABEL from=TIME to=TIME each_n=N each_t=DURATION limit=N
  *   {"&label": {"$gt": 1}}      a condition of the server's own, as `when`
+ *   {"when": {...}, "from": TIME, "limit": N}       the same, with the words as members
  *
  * The server narrows terms where its conditions are known to be right; each record that it gives is held against the others here. For to the server
  * a label is a number or a duration where it looks like one, and some texts cannot be said in a condition at all.
@@ -19,6 +20,7 @@
 
 #define TERMS_MAX 64
 #define MINOR_TOGETHER 18               /* queries of several entries */
+#define CHECKED_BUCKETS_MAX 8           /* in which an entry is looked for, to ask the server whether a condition is one */
 #define TOGETHER_EMPTY_MAX 60           /* answers without a record while it still looks: 5 s each */
 #define FOUND_KEPT REDUCT_HITS_MAX      /* ways that are remembered: those of one search */
 
@@ -169,19 +171,71 @@ static bool has_large_number(const char *p)
 	return false;
 }
 
-/* The members of a condition. Directives are ours, but those that ask for neighbours. */
-static int parse_json(const char *text, struct search *s, char **why)
+/* A condition, from its first brace to its last. Directives are ours, but those that ask for neighbours. */
+static int parse_condition(const char *text, size_t n, struct search *s, char **why)
 {
-	const char *key, *value, *open = strchr(text, '{'), *end = strrchr(text, '}');
+	const char *key, *value;
 	size_t pos = 0, key_n, value_n;
 	int e;
 
-	while ((e = json_raw_next(text, strlen(text), &pos, &key, &key_n, &value, &value_n)) == 1)
+	while ((e = json_raw_next(text, n, &pos, &key, &key_n, &value, &value_n)) == 1)
 		if (key_n && *key == '#' && strncmp(key, "#ctx_", 5) != 0)
 			return refuse(why, "\"%.*s\" is not for a search", (int)key_n, key);
-	if (e < 0 || !end || !open)
+	if (e < 0 || *text != '{' || text[n - 1] != '}')
 		return refuse(why, "a condition is a JSON object");
-	return str_fmt(&s->when, "%.*s", (int)(end - open - 1), open + 1);
+	free(s->when);
+	s->when = NULL;
+	return str_fmt(&s->when, "%.*s", (int)n - 2, text + 1);
+}
+
+/* No condition of the server's begins with such a name: its operators have a $, its labels an &, its directives a #. */
+static bool is_member(const char *key, size_t n)
+{
+	static const char *const members[] = {"when", "from", "to", "each_n", "each_t", "limit"};
+
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+		if (strlen(members[i]) == n && strncmp(members[i], key, n) == 0)
+			return true;
+	return false;
+}
+
+static int parse_member(const char *key, size_t key_n, const char *value, size_t n, struct search *s, char **why)
+{
+	_cleanup_free_ char *word = NULL, *text = NULL;
+	int e;
+
+	if (!is_member(key, key_n))
+		return refuse(why, "\"%.*s\" is none of when, from, to, each_n, each_t, limit", (int)key_n, key);
+	if (*key == 'w')
+		return *value == '{' ? parse_condition(value, n, s, why) : refuse(why, "when: a condition is a JSON object");
+	e = str_fmt(&word, "%.*s", (int)key_n, key);
+	if (e == 0)
+		e = *value == '"' ? json_raw_text(value, n, &text) : str_fmt(&text, "%.*s", (int)n, value);
+	if (e == 0)
+		e = parse_word(word, text, s, why);
+	return e < 0 ? e : 0;
+}
+
+static int parse_json(const char *text, struct search *s, char **why)
+{
+	const char *key, *value;
+	size_t n = strlen(text), pos = 0, key_n, value_n;
+	bool members = false;
+	int e;
+
+	while (n && text[n - 1] != '}')
+		n--;
+	while (!members && (e = json_raw_next(text, n, &pos, &key, &key_n, &value, &value_n)) == 1)
+		members = is_member(key, key_n);
+	if (!members)
+		return n ? parse_condition(text, n, s, why) : refuse(why, "a condition is a JSON object");
+	pos = 0;
+	while ((e = json_raw_next(text, n, &pos, &key, &key_n, &value, &value_n)) == 1) {
+		e = parse_member(key, key_n, value, value_n, s, why);
+		if (e < 0)
+			return e == -EBADMSG ? refuse(why, "\"%.*s\" cannot be read", (int)key_n, key) : e;
+	}
+	return e;
 }
 
 int parse_search(const char *expr, struct search *ret, char **why)
@@ -630,6 +684,69 @@ static int search_all(struct reduct *r, const struct search *s, const char *when
 				e = 0;          /* one may not look into it, or it went */
 		}
 	} while (e == 0 && buckets.cursor);
+	return e;
+}
+
+/* The server is asked for none of the records of one entry: whether this is a condition is the same in all of them. 1: it was told. */
+static int check_in(struct reduct *r, const char *bucket, const char *when)
+{
+	_cleanup_free_ char *in = NULL, *entry = NULL, *path = NULL;
+	_cleanup_buf_ struct buf body = BUF_MAX(128u << 10);
+	struct bucket *b;
+	uint64_t id;
+	int e = reduct_bucket(r, bucket, BUCKET_FRESH_MS, &b);
+
+	if (e < 0)
+		return e;
+	for (size_t i = 0; e == 0 && !entry && i < b->entries.n; i++)
+		if (!b->entries.at[i].deleting && !strchr(b->entries.at[i].name, '$'))
+			e = name_encode_path(b->entries.at[i].name, &entry);
+	reduct_bucket_unref(r, b);
+	if (e < 0 || !entry)
+		return e;
+	e = name_encode_path(bucket, &in);
+	if (e == 0)
+		e = str_fmt(&path, "%s/%s", in, entry);
+	if (e == 0)
+		e = buf_addf(&body, "{\"query_type\": \"QUERY\", \"start\": 0, \"stop\": 0, \"only_metadata\": true, \"ttl\": 1, \"when\": {%s}}", when);
+	if (e == 0)
+		e = query_make(r, "b", path, buf_str(&body), &id);
+	return e < 0 ? e : 1;
+}
+
+static int check_anywhere(struct reduct *r, const char *when)
+{
+	struct object root = {.id = (char *)"root"};
+	_cleanup_(page_done) struct page buckets = {0};
+	int e = reduct_list(&r->session, &root, &buckets);
+
+	for (size_t i = 0; e == 0 && i < buckets.objects.n && i < CHECKED_BUCKETS_MAX; i++) {
+		e = check_in(r, buckets.objects.at[i].name, when);
+		if (e == -EACCES || e == -ENOENT)
+			e = 0;
+	}
+	return e;
+}
+
+int reduct_check_query(struct session *s, const struct object *dir, const char *expr, char **why)
+{
+	struct reduct *r = reduct_of(s);
+	struct search q = {0};
+	struct place p;
+	int e = place_parse(dir->id, &p);
+
+	if (e < 0)
+		return e;
+	e = p.what > IS_TIME ? -ENOENT : parse_search(expr, &q, why);
+	if (e == -ENOENT)
+		(void)str_dup("no expression: it has no operator, and no { at its beginning", why);
+	if (e == 0 && q.when && *q.when) {
+		e = p.what == IS_ROOT ? check_anywhere(r, q.when) : check_in(r, p.bucket, q.when);
+		if (e != -EINVAL && e != -ENOMEM)
+			e = 0;          /* whoever looks what it finds is told */
+	}
+	search_done(&q);
+	place_done(&p);
 	return e;
 }
 
