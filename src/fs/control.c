@@ -1,6 +1,6 @@
 /* control.c - `.scifs`: which names there are below it, and texts about a directory and the mount.
  *
- * Its links are made in links.c, and what the backend has of its own in papers.c. Of what can be written, document.c tells what
+ * Its links are made in links.c, saved.c keeps expressions under names, and what the backend has of its own is in papers.c. Of what can be written, document.c tells what
  * happens to documents, verb.c to `action`, call.c to a backend's own questions, scratch.c keeps what editors put beside a
  * document; here is decided which of them a name is.
  */
@@ -36,6 +36,8 @@ int control_init(struct fs *fs)
 	int r = scratches_new(&fs->scratches);
 
 	if (r == 0)
+		r = scratches_new_forgetting(&fs->saved);
+	if (r == 0)
 		r = scratches_new(&fs->replies);
 	return r < 0 ? r : texts_new(&fs->texts);
 }
@@ -43,9 +45,11 @@ int control_init(struct fs *fs)
 void control_done(struct fs *fs)
 {
 	scratches_free(fs->scratches);
+	scratches_free(fs->saved);
 	texts_free(fs->texts);
 	scratches_free(fs->replies);
 	fs->scratches = NULL;
+	fs->saved = NULL;
 	fs->texts = NULL;
 	fs->replies = NULL;
 }
@@ -83,11 +87,18 @@ struct node *control_about_ref(struct node *n)
 int control_enter(struct fs *fs, struct node *parent, const char *name, enum control_kind kind, struct node *about,
                   const char *text, struct node **ret)
 {
+	return control_enter_scratch(fs, parent, name, kind, about, text, NULL, ret);
+}
+
+int control_enter_scratch(struct fs *fs, struct node *parent, const char *name, enum control_kind kind, struct node *about,
+                          const char *text, struct scratch *x, struct node **ret)
+{
 	struct control *c = calloc(1, sizeof(*c));
 	int r;
 
 	if (!c || str_dup(text, &c->text) < 0) {
 		free(c);
+		scratch_unref(x);
 		return -ENOMEM;
 	}
 	c->kind = kind;
@@ -115,7 +126,15 @@ int control_enter(struct fs *fs, struct node *parent, const char *name, enum con
 				r = -ENOMEM;
 			}
 		}
+		if (r == 0) {
+			/* The kernel may know a node of this name whose file was removed: handles of it keep that. */
+			struct scratch *was = c->scratch;
+
+			c->scratch = x;
+			x = was;
+		}
 	}
+	scratch_unref(x);
 	return r;
 }
 
@@ -134,24 +153,13 @@ static bool shown(struct fs *fs, const struct control *c, const struct entry *e)
 /* Directories in which editors may put their own files. */
 static bool holds_scratch(const struct control *c)
 {
-	return c && (c->kind == C_ROOT || c->kind == C_META || c->kind == C_PAPERS);
+	return c && (c->kind == C_ROOT || c->kind == C_META || c->kind == C_SEARCH || c->kind == C_PAPERS);
 }
 
 /* Takes over the reference of x. */
 static int enter_scratch(struct fs *fs, struct node *parent, const char *name, struct scratch *x, struct node **ret)
 {
-	int r = control_enter(fs, parent, name, C_SCRATCH, parent->control->about, NULL, ret);
-
-	if (r == 0)
-		WITH_LOCK(&fs->lock) {
-			/* The kernel may know a node of this name whose file was removed: handles of it keep that. */
-			struct scratch *was = (*ret)->control->scratch;
-
-			(*ret)->control->scratch = x;
-			x = was;
-		}
-	scratch_unref(x);
-	return r;
+	return control_enter_scratch(fs, parent, name, C_SCRATCH, parent->control->about, NULL, x, ret);
 }
 
 static const struct backend_control *backends_own(struct fs *fs, const struct control *c, const char *name)
@@ -203,8 +211,10 @@ int control_lookup(struct fs *fs, struct node *parent, const char *name, struct 
 	struct scratch *x;
 	_cleanup_free_ char *child = NULL;
 	struct node *n;
-	int r;
+	int r = c->kind == C_SEARCH ? saved_lookup(fs, parent, name, ret) : -ENOENT;
 
+	if (r != -ENOENT)
+		return r;
 	/* In a backend's directory a document that has no text yet lies among them, see papers.c. */
 	x = holds_scratch(c) && !(c->kind == C_PAPERS && control_is_document(name)) ? scratch_find(fs->scratches, parent->ino, name) : NULL;
 	if (x)
@@ -213,6 +223,8 @@ int control_lookup(struct fs *fs, struct node *parent, const char *name, struct 
 		return lookup_in_root(fs, parent, name, ret);
 	if (c->kind == C_PAPERS)
 		return papers_lookup(fs, parent, name, ret);
+	if (c->kind == C_SEARCH && !saved_is_expression(name))
+		return -ENOENT;
 	if (is_dir(c->kind) && c->kind != C_META)
 		return links_lookup(fs, parent, name, ret);
 	if (c->kind != C_META || !str_ends(name, ".json"))
@@ -255,8 +267,12 @@ static int list_scratch(struct fs *fs, struct node *n, struct handle *h)
 	for (size_t i = 0; i < count; i++) {
 		struct node *e;
 
-		if (r == 0 && control_lookup(fs, n, names[i], &e) == 0)
-			r = control_list_add(h, e, names[i]);
+		if (r == 0 && control_lookup(fs, n, names[i], &e) == 0) {
+			if (e->control && e->control->kind == C_QUERY)
+				node_unref(e);  /* an expression of this name was kept meanwhile, and is listed */
+			else
+				r = control_list_add(h, e, names[i]);
+		}
 		free(names[i]);
 	}
 	return r;
@@ -328,7 +344,19 @@ int control_list(struct fs *fs, struct node *n, struct handle *h)
 		return -ENOTDIR;
 	if (!holds_scratch(c))
 		return links_list(fs, n, h);
-	r = c->kind == C_ROOT ? list_root(fs, n, h) : c->kind == C_META ? list_meta(fs, n, h) : papers_list(fs, n, h);
+	switch (c->kind) {
+	case C_ROOT:
+		r = list_root(fs, n, h);
+		break;
+	case C_META:
+		r = list_meta(fs, n, h);
+		break;
+	case C_SEARCH:
+		r = saved_list(fs, n, h);
+		break;
+	default:
+		r = papers_list(fs, n, h);
+	}
 	return r < 0 ? r : list_scratch(fs, n, h);
 }
 
@@ -569,6 +597,9 @@ int control_open(struct fs *fs, struct node *n, struct handle *h)
 	case C_WORD:
 		r = paper_text(fs, n, &h->text);
 		break;
+	case C_SAVED:
+		r = saved_open(fs, n, h);
+		break;
 	case C_CALL:
 		break;
 	case C_SCRATCH:
@@ -593,7 +624,7 @@ static void reply_text(struct op *op)
 
 	if (h->follows)
 		r = journal_read(h->follows, h->follows_at, at, op->size, &b);
-	else if (h->scratch)
+	else if (h->node->control->kind == C_SCRATCH)
 		r = scratch_read(h->scratch, at, op->size, &b);
 	else if (h->node->control->kind == C_CALL)
 		r = call_read(h, at, op->size, &b);
@@ -636,7 +667,7 @@ uint64_t control_length(struct handle *h)
 
 	if (h->follows)
 		return journal_size(h->follows);
-	if (h->scratch)
+	if (h->node->control->kind == C_SCRATCH)
 		return scratch_size(h->scratch, &t);
 	WITH_LOCK(&h->lock)
 		n = h->text.len;
@@ -663,9 +694,14 @@ double control_entry_time(const struct node *n)
 	switch (n->control->kind) {
 	case C_DOCUMENT:
 	case C_SCRATCH:
+	case C_SAVED:
 	case C_PAPER:
 	case C_WORD:
 		return 0;
+	case C_QUERY:
+		return n->control->scratch ? 0 : 1.0;
+	case C_LINK:
+		return n->parent->control && n->parent->control->scratch ? 0 : 1.0;
 	default:
 		return 1.0;
 	}
@@ -682,6 +718,8 @@ static bool is_writable_locked(const struct node *n)
 	switch (n->control->kind) {
 	case C_ACTION:
 	case C_SCRATCH:
+	case C_SEARCH:
+	case C_SAVED:
 		return true;
 	case C_ROOT:
 		return may_act(n->fs);
@@ -712,7 +750,7 @@ void control_stat_locked(const struct node *n, struct stat *st)
 		st->st_size = (off_t)journal_size(n->fs->errors);
 	if (c->kind == C_DOCUMENT)
 		now = c->about->object.mtime;
-	if (c->kind == C_SCRATCH)
+	if (c->kind == C_SCRATCH || c->kind == C_SAVED)
 		st->st_size = (off_t)scratch_size(c->scratch, &now);
 	st->st_mtim = now;
 	if (c->kind == C_PAPERS || c->kind == C_PAPER || c->kind == C_WORD)
@@ -733,7 +771,8 @@ int control_create(struct fs *fs, struct node *parent, const char *name, struct 
 	struct scratch *x;
 	int r;
 
-	bool acts = c->kind == C_META ? fs_can_write(fs) : may_act(fs);
+	/* What is searched for is nobody's but ours. */
+	bool acts = c->kind == C_SEARCH || (c->kind == C_META ? fs_can_write(fs) : may_act(fs));
 
 	if (!holds_scratch(c) || !acts)
 		return acts ? -EPERM : -EROFS;
@@ -748,10 +787,27 @@ int control_create(struct fs *fs, struct node *parent, const char *name, struct 
 	}
 	if (c->kind == C_PAPERS && control_is_document(name))
 		return paper_create(fs, parent, name, ret);
+	if (c->kind == C_SEARCH && saved_is_name(name))
+		return saved_create(fs, parent, name, ret);
 	if (c->kind == C_PAPERS && !papers_hold_scratch(parent))
 		return -EPERM;
 	r = scratch_make(fs->scratches, parent->ino, name, &x);
 	return r < 0 ? r : enter_scratch(fs, parent, name, x, ret);
+}
+
+static int open_saved(struct fs *fs, struct node *n, int flags, struct handle *h)
+{
+	bool empty = flags & O_TRUNC;
+	int r = control_open(fs, n, h);
+
+	WITH_LOCK(&fs->lock) {
+		empty |= n->control->cut;
+		n->control->cut = false;
+	}
+	if (empty)
+		buf_clear(&h->text);
+	h->text.max = SAVED_MAX;
+	return r;
 }
 
 int control_open_write(struct fs *fs, struct node *n, int flags, struct handle *h)
@@ -766,6 +822,8 @@ int control_open_write(struct fs *fs, struct node *n, int flags, struct handle *
 	case C_PAPER:
 	case C_WORD:
 		return paper_open_write(fs, n, flags, h);
+	case C_SAVED:
+		return open_saved(fs, n, flags, h);
 	case C_SCRATCH:
 		(void)open_scratch(fs, n, h);
 		return flags & O_TRUNC ? scratch_truncate(h->scratch, 0) : 0;
@@ -801,6 +859,7 @@ int control_write(struct fs *fs, struct handle *h, const void *p, size_t n, uint
 	case C_DOCUMENT:
 		return write_text(fs, h, p, n, at);
 	case C_PAPER:
+	case C_SAVED:
 		r = write_text(fs, h, p, n, at);
 		if (r == -EFBIG)
 			WITH_LOCK(&h->lock) {
@@ -829,7 +888,7 @@ static int cut_by_path(struct fs *fs, struct node *n, uint64_t size)
 	int r = 0;
 
 	WITH_LOCK(&fs->lock) {
-		if (!(n->control->kind == C_DOCUMENT ? document_is_writable_locked(n) : papers_act(fs)))
+		if (!(n->control->kind == C_PAPER ? papers_act(fs) : is_writable_locked(n)))
 			r = -EACCES;
 		else if (size)
 			r = -EINVAL;    /* part of a document is none */
@@ -857,6 +916,7 @@ int control_truncate(struct fs *fs, struct node *n, struct handle *h, uint64_t s
 		return r;
 	case C_DOCUMENT:
 	case C_PAPER:
+	case C_SAVED:
 		if (!h)
 			return cut_by_path(fs, n, size);
 		if (!h->writable)
@@ -878,6 +938,8 @@ int control_flush(struct fs *fs, struct handle *h)
 		return document_flush(fs, h);
 	case C_PAPER:
 		return paper_flush(fs, h);
+	case C_SAVED:
+		return saved_flush(fs, h);
 	case C_CALL:
 		return call_is_asked(h) ? call_answer(fs, h) : 0;
 	default:
@@ -963,6 +1025,8 @@ int control_rename(struct fs *fs, struct node *from, const char *name, struct no
 		if (r < 0)
 			return r;
 	}
+	if (n->control->kind == C_SAVED || (to->control->kind == C_SEARCH && saved_is_name(new_name)))
+		return saved_rename(fs, from, name, n, to, new_name, over);
 	if (moves && (!over || over->control->kind == C_SCRATCH))
 		return scratch_rename(fs->scratches, from->ino, name, to->ino, new_name);
 	r = text_of(fs, n, &text);
@@ -982,8 +1046,10 @@ int control_unlink(struct fs *fs, struct node *parent, const char *name)
 {
 	_cleanup_(node_unrefp) struct node *n = NULL;
 	bool own = parent->control->kind == C_PAPERS && control_is_document(name);      /* papers.c takes care of it */
-	int r = holds_scratch(parent->control) && !own ? scratch_remove(fs->scratches, parent->ino, name) : -ENOENT;
+	int r = parent->control->kind == C_SEARCH ? saved_remove(fs, parent, name) : -ENOENT;
 
+	if (r == -ENOENT && holds_scratch(parent->control) && !own)
+		r = scratch_remove(fs->scratches, parent->ino, name);
 	if (r != -ENOENT)
 		return r;
 	r = control_lookup(fs, parent, name, &n);

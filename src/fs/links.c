@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,15 +22,17 @@ struct hit {
 	char *name, *id;
 };
 
-struct hits {
+struct hits {                    /* never changed once it is made */
+	atomic_uint refs;
 	uint64_t at;                    /* monotonic ms */
+	uint64_t edition;               /* of the text that was asked; 0: an expression that was typed as a name */
 	VEC(struct hit) list;           /* at most hits_max() */
 	struct map *ids;                /* name -> id, of the list */
 };
 
-static void hits_free(struct hits *h)
+static void hits_unref(struct hits *h)
 {
-	if (!h)
+	if (!h || atomic_fetch_sub(&h->refs, 1) > 1)
 		return;
 	for (size_t i = 0; i < h->list.n; i++) {
 		free(h->list.at[i].name);
@@ -39,13 +42,13 @@ static void hits_free(struct hits *h)
 	map_free(h->ids);
 	free(h);
 }
-DEFINE_CLEANUP(struct hits *, hits_free)
+DEFINE_CLEANUP(struct hits *, hits_unref)
 
 void links_free(struct control *c)
 {
 	free(c->text);
 	free(c->target);
-	hits_free(c->hits);
+	hits_unref(c->hits);
 }
 
 /* ---- what a search finds ---- */
@@ -74,13 +77,15 @@ static int collect(struct fs *fs, const struct object *dir, const char *expr, st
 	return 0;
 }
 
-static int hits_new(struct fs *fs, const struct page *found, uint64_t at, struct hits **ret)
+static int hits_new(struct fs *fs, const struct page *found, uint64_t at, uint64_t edition, struct hits **ret)
 {
-	_cleanup_(hits_freep) struct hits *h = calloc(1, sizeof(*h));
+	_cleanup_(hits_unrefp) struct hits *h = calloc(1, sizeof(*h));
 	size_t n = found->objects.n;
 	char **names = calloc(n + 1, sizeof(*names));
 	int r = h && names ? name_assign(fs->config.names, found->objects.at, n, names) : -ENOMEM;
 
+	if (h)
+		atomic_init(&h->refs, 1);
 	if (r == 0) {
 		h->ids = map_new();
 		r = h->ids ? 0 : -ENOMEM;
@@ -104,114 +109,138 @@ static int hits_new(struct fs *fs, const struct page *found, uint64_t at, struct
 	if (r < 0)
 		return r;
 	h->at = at;
+	h->edition = edition;
 	*ret = TAKE(h);
 	return 0;
 }
 
-static bool hits_fresh_locked(const struct control *c)
+/* A saved text as it is now: malloc'ed, with its edition. */
+static int expression_of(struct scratch *x, char **ret, uint64_t *ret_edition)
 {
-	return c->hits && fs_now_age(c->hits->at) <= HITS_TTL_MS;
+	_cleanup_buf_ struct buf text = BUF_MAX(SAVED_MAX);
+	const char *why;
+	int r = scratch_get(x, &text, ret_edition);
+
+	if (r == 0 && !*ret_edition)
+		r = -ENOENT;            /* it was removed meanwhile */
+	return r < 0 ? r : saved_expression(buf_str(&text), text.len, ret, &why);
 }
 
-/* See that the hits are younger than their time to live. What is known is better than nothing. */
-static int query_load(struct fs *fs, struct node *n)
+static int search(struct fs *fs, struct node *query, const char *expr, uint64_t edition, struct hits **ret)
 {
+	_cleanup_(node_unrefp) struct node *about = control_about_ref(query);
 	_cleanup_(page_done) struct page found = {0};
-	struct control *c = n->control;
 	struct object dir = {0};
-	struct hits *h = NULL;
 	uint64_t at = clock_mono_ms();
-	bool fresh, known;
-	int r;
+	int r = node_object(about, &dir);
+
+	if (r == 0)
+		r = collect(fs, &dir, expr, &found);
+	if (r == 0)
+		r = hits_new(fs, &found, at, edition, ret);
+	object_done(&dir);
+	return r;
+}
+
+static struct hits *hits_ref(struct hits *h)
+{
+	if (h)
+		atomic_fetch_add(&h->refs, 1);
+	return h;
+}
+
+/* What it finds, no older than its time to live: a reference. What is known is better than nothing. */
+static int hits_get(struct fs *fs, struct node *n, struct hits **ret)
+{
+	_cleanup_(hits_unrefp) struct hits *known = NULL, *h = NULL;
+	_cleanup_free_ char *expr = NULL;
+	struct control *c = n->control;
+	struct scratch *x = NULL;
+	uint64_t edition = 0;
+	bool fresh = false;
+	int r = 0;
 
 	WITH_LOCK(&fs->lock) {
-		fresh = hits_fresh_locked(c);
-		known = c->hits != NULL;
+		x = c->scratch ? scratch_ref(c->scratch) : NULL;
+		if (c->hits && c->hits->edition == (x ? scratch_edition(x) : 0))
+			known = hits_ref(c->hits);
+		fresh = known && fs_now_age(known->at) <= HITS_TTL_MS;
+		if (!fresh && !x)
+			r = str_dup(c->text, &expr);
 	}
-	if (fresh)
+	if (!fresh && x)
+		r = expression_of(x, &expr, &edition);
+	scratch_unref(x);
+	if (r == 0 && !fresh)
+		r = search(fs, n, expr, edition, &h);
+	if (fresh || (r < 0 && known && known->edition == edition && fs_error_is_unreachable(r))) {
+		*ret = TAKE(known);
 		return 0;
-	r = node_object(c->about, &dir);
-	if (r == 0)
-		r = collect(fs, &dir, c->text, &found);
-	if (r == 0)
-		r = hits_new(fs, &found, at, &h);
-	object_done(&dir);
+	}
 	if (r < 0)
-		return known && fs_error_is_unreachable(r) ? 0 : r;
+		return r;
+	*ret = hits_ref(h);
 	WITH_LOCK(&fs->lock) {
 		struct hits *was = c->hits;
 
 		c->hits = h;
 		h = was;
 	}
-	hits_free(h);
 	return 0;
+}
+
+int links_enter_typed(struct fs *fs, struct node *parent, const char *name, struct node **ret)
+{
+	_cleanup_free_ char *expr = NULL;
+	int r = name_raw(FS_NAMES_SCIFS, name, &expr);         /* as in a name: %2F is a slash */
+
+	if (r == -EINVAL)
+		r = str_dup(name, &expr);
+	return r < 0 ? r : control_enter(fs, parent, name, C_QUERY, parent->control->about, expr, ret);
 }
 
 static int enter_query(struct fs *fs, struct node *parent, const char *name, struct node **ret)
 {
 	_cleanup_(node_unrefp) struct node *n = NULL;
-	_cleanup_free_ char *expr = NULL;
-	int r;
+	_cleanup_(hits_unrefp) struct hits *hits = NULL;
+	int r = links_enter_typed(fs, parent, name, &n);
 
-	/* What a desktop looks for in every directory is nobody's question. */
-	if (str_starts(name, "._") || strcmp(name, ".DS_Store") == 0)
-		return -ENOENT;
-	/* As in a name: %2F is a slash. */
-	r = name_raw(FS_NAMES_SCIFS, name, &expr);
-	if (r == -EINVAL)
-		r = str_dup(name, &expr);
 	if (r == 0)
-		r = control_enter(fs, parent, name, C_QUERY, parent->control->about, expr, &n);
-	if (r == 0)
-		r = query_load(fs, n);
+		r = hits_get(fs, n, &hits);
 	if (r < 0)
 		return r == -ENOTSUP ? -ENOENT : r;
 	*ret = TAKE(n);
 	return 0;
 }
 
-static int enter_hit(struct fs *fs, struct node *query, const char *name, struct node **ret)
+static int enter_hit(struct fs *fs, struct node *query, const char *name, const char *id, struct node **ret)
 {
-	_cleanup_free_ char *id = NULL;
-	int r = query_load(fs, query);
+	return control_enter(fs, query, name, C_LINK, query->control->about, id, ret);
+}
+
+static int lookup_hit(struct fs *fs, struct node *query, const char *name, struct node **ret)
+{
+	_cleanup_(hits_unrefp) struct hits *hits = NULL;
+	int r = hits_get(fs, query, &hits);
+	const char *id = r == 0 ? map_get(hits->ids, name) : NULL;
 
 	if (r < 0)
 		return r;
-	WITH_LOCK(&fs->lock) {
-		const char *is = map_get(query->control->hits->ids, name);
-
-		r = is ? str_dup(is, &id) : -ENOENT;
-	}
-	return r < 0 ? r : control_enter(fs, query, name, C_LINK, query->control->about, id, ret);
+	return id ? enter_hit(fs, query, name, id, ret) : -ENOENT;
 }
 
 static int list_hits(struct fs *fs, struct node *query, struct handle *h)
 {
-	VEC(char *) names = {0};
-	int r = query_load(fs, query);
+	_cleanup_(hits_unrefp) struct hits *hits = NULL;
+	int r = hits_get(fs, query, &hits);
 
-	if (r < 0)
-		return r;
-	WITH_LOCK(&fs->lock) {
-		struct hits *hits = query->control->hits;
-
-		for (size_t i = 0; i < hits->list.n && r == 0; i++) {
-			char *copy = strdup(hits->list.at[i].name);
-
-			r = copy ? vec_push(&names, copy) : -ENOMEM;
-			if (r < 0)
-				free(copy);
-		}
-	}
-	for (size_t i = 0; i < names.n; i++) {
+	for (size_t i = 0; r == 0 && i < hits->list.n; i++) {
+		const struct hit *x = &hits->list.at[i];
 		struct node *n;
 
-		if (r == 0 && enter_hit(fs, query, names.at[i], &n) == 0)
-			r = control_list_add(h, n, names.at[i]);
-		free(names.at[i]);
+		if (enter_hit(fs, query, x->name, x->id, &n) == 0)
+			r = control_list_add(h, n, x->name);
 	}
-	vec_done(&names);
 	return r;
 }
 
@@ -494,7 +523,7 @@ int links_lookup(struct fs *fs, struct node *parent, const char *name, struct no
 	case C_SEARCH:
 		return enter_query(fs, parent, name, ret);
 	case C_QUERY:
-		return enter_hit(fs, parent, name, ret);
+		return lookup_hit(fs, parent, name, ret);
 	case C_BY_ID:
 		return enter_id(fs, parent, name, ret);
 	case C_BY_URL:

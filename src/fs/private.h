@@ -49,7 +49,8 @@ enum control_kind {
 	C_CALL,                 /* a backend's own: a question is written, its answer read */
 	C_SCRATCH,              /* an editor's own name beside a document */
 	C_SEARCH,               /* search/ */
-	C_QUERY,                /* search/EXPR/ */
+	C_QUERY,                /* search/EXPR/, search/NAME/ */
+	C_SAVED,                /* search/NAME.json: an expression's text */
 	C_BY_ID,                /* by-id/ and what ids begin with below it */
 	C_BY_URL,               /* by-url/ */
 	C_LINK,                 /* a symbolic link into the tree */
@@ -63,13 +64,13 @@ struct control {
 	enum control_kind kind;
 	struct node *about;     /* the directory or child it speaks of; a reference */
 	size_t size;            /* (L) what the last open or readlink gave */
-	char *text;             /* (L) C_QUERY the expression; C_BY_ID what the ids begin with; C_LINK whose place it shows;
+	char *text;             /* (L) C_QUERY the expression, if it has no `scratch`; C_BY_ID what the ids begin with; C_LINK whose place it shows;
 	                         * papers their path */
 	struct hits *hits;      /* (L) C_QUERY: links.c's */
 	bool below;             /* (L) C_LINK: the text is the way from the directory, in raw names */
 	char *target;           /* (L) C_LINK: where it led */
 	uint64_t target_at;     /* (L) when */
-	struct scratch *scratch;/* (L) C_SCRATCH: a reference */
+	struct scratch *scratch;/* (L) C_SCRATCH; C_SAVED, C_QUERY: the text, of fs->saved; a reference, or NULL */
 	struct paper_state *paper;      /* (L) papers.c's, or NULL */
 	bool cut;               /* (L) documents: it was truncated by its path; who opens it for writing next finds it empty */
 };
@@ -167,7 +168,7 @@ struct handle {
 	bool written;                   /* a control's: it acts when it is closed */
 	struct doc base;                /* a document's: as it was when it was opened for writing */
 	struct handle *old;             /* under lock: reads what a draft has not of its base; made when wanted, or NULL */
-	struct scratch *scratch;        /* a scratch file's: a reference */
+	struct scratch *scratch;        /* a scratch file's, or that which gets the text of a C_SAVED: a reference */
 	struct buf question;            /* C_CALL: what was written and is not answered yet; the answer is `text` */
 	uint64_t question_at;           /* the offset that the question began at */
 	uint64_t answer_at;             /* the offset that the answer begins at for who reads on where it stopped writing */
@@ -202,6 +203,7 @@ struct fs {
 	struct thread_pool *hasher;     /* one thread: whole-read verification */
 	struct documents *documents;
 	struct scratches *scratches;
+	struct scratches *saved;        /* expressions under a name: search/NAME.json */
 	struct scratches *replies;      /* what writing a control answered last, by its inode number */
 	_Atomic unsigned papers_stamp;  /* goes up with each paper that is written: what was known before is not believed */
 	struct texts *texts;
@@ -430,6 +432,9 @@ int control_readlink(struct fs *fs, struct node *n, char **ret);
 /* A control of this kind below `parent`; `text` (may be NULL) is copied. Returns a reference. */
 int control_enter(struct fs *fs, struct node *parent, const char *name, enum control_kind kind, struct node *about,
                   const char *text, struct node **ret);
+/* The same with what it shows of a scratches: takes over the reference; NULL is fine. */
+int control_enter_scratch(struct fs *fs, struct node *parent, const char *name, enum control_kind kind, struct node *about,
+                          const char *text, struct scratch *x, struct node **ret);
 int control_list_add(struct handle *h, struct node *n, const char *name);       /* consumes the reference */
 /* A read of a control's handle: answers op, on a caller when the answer to a question is still to be made. Never blocks. */
 void control_read(struct op *op);
@@ -513,6 +518,7 @@ int call_read(struct handle *h, uint64_t at, size_t n, struct buf *ret);
 #define SCRATCH_MAX (1u << 20)          /* bytes of each */
 #define SCRATCH_REFUSED ".refused"      /* names that end so leave, the oldest first, when there are too many */
 int scratches_new(struct scratches **ret);
+int scratches_new_forgetting(struct scratches **ret);   /* what is removed is empty for who holds it still, whatever he sets it to */
 void scratches_free(struct scratches *s);               /* nobody holds one any more; NULL is fine */
 /* `dir`: the inode number of the control directory. They return references. */
 struct scratch *scratch_find(struct scratches *s, uint64_t dir, const char *name);      /* or NULL */
@@ -529,14 +535,37 @@ int scratch_read(struct scratch *x, uint64_t at, size_t n, struct buf *ret);
 int scratch_write(struct scratch *x, const void *p, size_t n, uint64_t at);             /* UINT64_MAX: at the end. n, or -EFBIG */
 int scratch_truncate(struct scratch *x, uint64_t size);
 size_t scratch_size(struct scratch *x, struct timespec *ret_mtime);
+/* Another text in one step: an edition, whose number no other of the same scratches has. */
+int scratch_set(struct scratch *x, const void *p, size_t n);                            /* -EFBIG */
+int scratch_get(struct scratch *x, struct buf *ret, uint64_t *ret_edition);             /* appended */
+uint64_t scratch_edition(struct scratch *x);            /* 0: scratch_set() was never called */
 
 /* ---- links.c: search/, by-id/, by-url/: links into the tree. As control_*, for their kinds. ---- */
 int links_lookup(struct fs *fs, struct node *parent, const char *name, struct node **ret);
+/* search/NAME/ as the expression that its name is, without asking. */
+int links_enter_typed(struct fs *fs, struct node *parent, const char *name, struct node **ret);
 int links_list(struct fs *fs, struct node *n, struct handle *h);
 int links_readlink(struct fs *fs, struct node *n, char **ret);
 /* Where in the mount the thing of this id is: malloc'ed. Waits only a moment: -EAGAIN then; -ENOENT. */
 int links_place(struct fs *fs, const char *id, char **ret);
 void links_free(struct control *c);
+
+/* ---- saved.c: expressions kept under a name in search/. As control_*, for C_SAVED ---- */
+#define SAVED_MAX (64u << 10)           /* bytes of a text */
+bool saved_is_name(const char *name);           /* NAME.json of one. Pure */
+/* Can it be an expression that is typed as a name, and no document, no file that a program puts beside one? Pure. */
+bool saved_is_expression(const char *name);
+/* search/NAME.json, or search/NAME/ while that has a text. -ENOENT. */
+int saved_lookup(struct fs *fs, struct node *parent, const char *name, struct node **ret);
+int saved_list(struct fs *fs, struct node *n, struct handle *h);
+int saved_remove(struct fs *fs, struct node *parent, const char *name);         /* -ENOENT */
+int saved_create(struct fs *fs, struct node *parent, const char *name, struct node **ret);      /* empty. -ENOSPC */
+int saved_open(struct fs *fs, struct node *n, struct handle *h);                /* fills h->text */
+int saved_flush(struct fs *fs, struct handle *h);
+/* `n`, one or a scratch file, takes the new name, of which at least one is an expression's. `over` has it now, or is NULL. */
+int saved_rename(struct fs *fs, struct node *from, const char *name, struct node *n, struct node *to, const char *new_name, struct node *over);
+/* The expression in a text: without the blanks around it. malloc'ed. -EINVAL: there is none, as *why says. Pure. */
+int saved_expression(const char *text, size_t n, char **ret, const char **why);
 
 /* ---- events.c: lines for .scifs/errors and .scifs/events; any thread, never blocks ---- */
 int events_init(struct fs *fs);         /* also sets backend's fault hook */

@@ -15,6 +15,8 @@ struct scratches {
 	pthread_mutex_t lock;           /* taken after fs->lock; guards everything in here */
 	struct list named;
 	unsigned count;                 /* of all that live */
+	uint64_t editions;              /* given out */
+	bool forgets;                   /* what is removed is empty for who holds it still, and counts no more */
 };
 
 struct scratch {
@@ -25,6 +27,8 @@ struct scratch {
 	char *name;
 	struct buf text;
 	struct timespec mtime;
+	uint64_t edition;               /* of the text that scratch_set() gave it; 0: none yet, or none any more */
+	bool forgotten;
 };
 
 int scratches_new(struct scratches **ret)
@@ -39,11 +43,21 @@ int scratches_new(struct scratches **ret)
 	return 0;
 }
 
+int scratches_new_forgetting(struct scratches **ret)
+{
+	int r = scratches_new(ret);
+
+	if (r == 0)
+		(*ret)->forgets = true;
+	return r;
+}
+
 static void unref_locked(struct scratch *x)
 {
 	if (--x->refs)
 		return;
-	x->of->count--;
+	if (!x->forgotten)
+		x->of->count--;
 	buf_done(&x->text);
 	free(x->name);
 	free(x);
@@ -52,6 +66,12 @@ static void unref_locked(struct scratch *x)
 static void leave_locked(struct scratch *x)
 {
 	list_remove(&x->link);
+	if (x->of->forgets) {
+		buf_done(&x->text);
+		x->edition = 0;
+		x->forgotten = true;
+		x->of->count--;
+	}
 	unref_locked(x);
 }
 
@@ -235,6 +255,49 @@ int scratch_read(struct scratch *x, uint64_t at, size_t n, struct buf *ret)
 		if (at < x->text.len)
 			r = buf_add(ret, x->text.data + at, n < x->text.len - at ? n : x->text.len - (size_t)at);
 	return r;
+}
+
+int scratch_set(struct scratch *x, const void *p, size_t n)
+{
+	struct buf text = BUF_MAX(SCRATCH_MAX);
+	int r = n > SCRATCH_MAX ? -EFBIG : buf_add(&text, p, n);
+
+	if (r < 0) {
+		buf_done(&text);
+		return r;
+	}
+	WITH_LOCK(&x->of->lock) {
+		struct buf was = x->text;
+
+		if (x->forgotten)
+			break;
+		x->text = text;
+		text = was;
+		x->mtime = clock_wall();
+		x->edition = ++x->of->editions;
+	}
+	buf_done(&text);
+	return 0;
+}
+
+int scratch_get(struct scratch *x, struct buf *ret, uint64_t *ret_edition)
+{
+	int r;
+
+	WITH_LOCK(&x->of->lock) {
+		r = buf_add(ret, buf_str(&x->text), x->text.len);
+		*ret_edition = x->edition;
+	}
+	return r;
+}
+
+uint64_t scratch_edition(struct scratch *x)
+{
+	uint64_t edition;
+
+	WITH_LOCK(&x->of->lock)
+		edition = x->edition;
+	return edition;
 }
 
 static int efbig(int r)

@@ -6,7 +6,7 @@ import sys
 import urllib.parse
 
 import pytest
-from harness import TOP, errno_of, run, wait_for
+from harness import TOP, errno_of, fails, put, run, wait_for
 
 sys.path.insert(0, str(TOP / 'tests/faults'))
 from reduct import Record  # noqa: E402
@@ -209,6 +209,138 @@ def test_a_search_without_the_right_finds_nothing(reduct, mount):
         assert errno_of(os.stat, where(other, 'a=b', name)) == errno.EACCES
     finally:
         reduct.server.request('DELETE', f'b/{name}')
+
+
+# ---- expressions kept under a name ----
+
+@pytest.fixture
+def search(m, bucket):
+    """BUCKET/in/.scifs/search, with nothing in it."""
+    folder = m / bucket / 'in/.scifs/search'
+    for name in [n for n in os.listdir(folder) if not (folder / n).is_dir()]:
+        (folder / name).unlink()
+    return folder
+
+
+def long_condition(wanted):
+    """One of some thousand bytes that finds these."""
+    return {'$in': ['&n', *wanted, *range(1000, 2000)]}
+
+
+def test_a_condition_of_some_thousand_bytes_is_kept_under_a_name(m, bucket, search):
+    text = json.dumps(long_condition([3, 7]))
+    assert len(text) > 5000
+    put(search / 'long.json', text)
+    assert found(m, 'long', f'{bucket}/in') == [3, 7]
+    assert (search / 'long.json').read_text() == text and sorted(os.listdir(search)) == ['long', 'long.json']
+
+
+def test_a_condition_of_64_kib_reaches_the_server(m, bucket, search):
+    text = json.dumps({'$in': ['&n', 5]})
+    put(search / 'full.json', text[:-1] + ' ' * ((64 << 10) - len(text)) + '}')
+    assert found(m, 'full', f'{bucket}/in') == [5]
+    with fails(errno.EFBIG):
+        put(search / 'full.json', text + ' ' * (64 << 10))
+
+
+def test_it_is_the_same_as_the_expression(m, bucket, search):
+    when = json.dumps({'$gt': ['&n', 44]})
+    for text in (when, f'\n {when}\n', f'{when};limit=3', 'n>44', 'n>44;limit=3\n'):
+        put(search / 'mine.json', text)
+        assert os.listdir(search / 'mine') == os.listdir(where(m, text.strip(), f'{bucket}/in'))
+
+
+@pytest.mark.parametrize('members, expected', [
+    ({'when': {'$gt': ['&n', 44]}}, range(45, 50)), ({'when': {'$gt': ['&n', 44]}, 'limit': 2}, [45, 46]), ({'limit': '2'}, [0, 1]),
+    ({'from': '2026-11-22T13:20:05Z', 'to': START + 8 * SECOND}, [5, 6, 7]), ({'when': {'&n': {'$lt': 40}}, 'each_n': 10}, range(0, 40, 10)),
+    ({'when': {}, 'each_t': '15s', 'to': '2026-11-22T13:20:50Z'}, [0, 15, 30, 45]),
+])
+def test_an_object_says_times_and_counts_beside_the_condition(m, bucket, search, members, expected):
+    text = json.dumps(members, indent=2)
+    put(search / 'mine.json', text)
+    assert found(m, 'mine', f'{bucket}/in') == list(expected) == found(m, text, f'{bucket}/in')
+
+
+def test_in_a_bucket_and_the_root_it_finds_below(m, bucket):
+    for directory in (bucket, ''):
+        put(m / directory / '.scifs/search/mine.json', json.dumps(long_condition([1])))
+    assert set(os.listdir(m / bucket / '.scifs/search/mine')) == {f'in%2F{START + SECOND}.bin', f'side%2F{START + SECOND}.bin'}
+    assert {f'{bucket}%2Fin%2F{START + SECOND}.bin', f'{bucket}%2Fside%2F{START + SECOND}.bin'} <= set(os.listdir(m / '.scifs/search/mine'))
+    for directory in (bucket, ''):
+        os.unlink(m / directory / '.scifs/search/mine.json')
+
+
+@pytest.mark.parametrize('text, words', [
+    ('{"n": ', 'JSON'), ('[1]', 'operator'), ('plain words', 'operator'), ('"x"', 'operator'), ('{"when": 1}', 'when'), ('{"limit": 0}', 'limit'),
+    ('{"when": {}, "$and": []}', '$and'), ('{"from": "yesterday"}', 'from'), ('{"from": {"a": 1}}', 'from'), ('n=1,plain', 'plain'),
+    ('{"when": {"#batch_records": 1}}', '#batch_records'), ('{"when": {}} {}', 'JSON'),
+])
+def test_a_wrong_text_is_refused_at_close_and_says_why(m, bucket, search, text, words):
+    put(search / 'mine.json', 'n=8')
+    with fails(errno.EINVAL):
+        put(search / 'mine.json', text)
+    assert [e for e in m.errors(f'{bucket}/in') if e['op'] == 'query' and e['errno'] == errno.EINVAL and words in e['message']]
+    assert found(m, 'mine', f'{bucket}/in') == [8] and (search / 'mine.json.refused').read_text() == text
+
+
+@pytest.mark.parametrize('directory', ['search/in', 'search/in/2026.11.22', 'search', ''])
+def test_a_condition_that_the_server_does_not_know_is_refused_at_close_with_its_words(m, bucket, directory):
+    text = json.dumps({'&n': {'$no_such': directory}})
+    with fails(errno.EINVAL):
+        put(m / directory / '.scifs/search/wrong.json', text)
+    assert [e for e in m.errors(directory) if e['op'] == 'query' and e.get('status') == 422 and '$no_such' in e['message']]
+    os.unlink(m / directory / '.scifs/search/wrong.json.refused')
+
+
+def test_writing_it_anew_asks_anew(m, bucket, search):
+    put(search / 'mine.json', '{"limit": 1}')
+    assert found(m, 'mine', f'{bucket}/in') == [0]
+    put(search / 'mine.json', '{"limit": 2}')
+    assert found(m, 'mine', f'{bucket}/in') == [0, 1]
+    os.rename(search / 'mine.json', search / 'other.json')
+    assert errno_of(os.stat, search / 'mine') == errno.ENOENT and found(m, 'other', f'{bucket}/in') == [0, 1]
+    os.unlink(search / 'other.json')
+    assert errno_of(os.stat, search / 'other') == errno.ENOENT and os.listdir(search) == []
+
+
+def test_a_file_of_any_name_beside_it_is_renamed_over_it(m, bucket, search):
+    put(search / 'mine.json', 'n=1')
+    put(search / 'tmp', '{"when": {"&n": {"$eq": 4}}}')
+    os.rename(search / 'tmp', search / 'mine.json')
+    assert found(m, 'mine', f'{bucket}/in') == [4] and sorted(os.listdir(search)) == ['mine', 'mine.json']
+
+
+def test_what_it_costs_to_keep_and_to_list_them(reduct, bucket, mount):
+    with Relay(reduct.server.url) as relay:
+        m = mount(f'reduct+{relay.url}', *SOON, env=reduct.env)
+        folder = m / bucket / 'in/.scifs/search'
+        os.listdir(folder)
+        relay.forget()
+        put(folder / 'terms.json', 'n=1')
+        assert not [q for q in relay.settled() if q.method == 'POST']
+        put(folder / 'mine.json', '{"$gt": ["&n", 45]}')
+        assert len([q for q in relay.settled() if q.method == 'POST']) == 1     # is it a condition?
+        relay.forget()
+        assert run('ls', '-l', folder).count('.json') == 2
+        assert relay.settled() == []
+        assert len(os.listdir(folder / 'mine')) == 4
+        relay.forget()
+        assert len(os.listdir(folder / 'mine')) == 4 and relay.settled() == []
+        put(folder / 'mine.json', '{"$gt": ["&n", 45]}')
+        relay.forget()
+        assert len(os.listdir(folder / 'mine')) == 4 and relay.settled()
+
+
+def test_a_silent_server_refuses_no_text(reduct, bucket, mount):
+    with Relay(reduct.server.url) as relay:
+        m = mount(f'reduct+{relay.url}', 'timeout=2s', *SOON, env=reduct.env)
+        folder = m / bucket / 'in/.scifs/search'
+        os.listdir(folder)
+        relay.refuse()
+        put(folder / 'mine.json', '{"$gt": ["&n", 45]}')
+        relay.accept()
+        wait_for(lambda: not json.loads((m / '.scifs/status.json').read_text())['state'] == 'silent', 'it answers again')
+        assert len(os.listdir(folder / 'mine')) == 4
 
 
 # ---- what it costs ----

@@ -1,6 +1,8 @@
 /* search/, by-id/, by-url/: over the memory backend, without a kernel. */
 #include "test.h"
 
+#include <fcntl.h>
+
 #include "backend/memory/memory.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -249,6 +251,89 @@ static void test_a_failing_server_is_not_an_empty_search(void **state)
 	stop(&m);
 }
 
+/* ---- expressions under a name ---- */
+
+static void test_names_are_of_expressions_or_documents_or_of_programs(void **state)
+{
+	static const struct { const char *name; char is; } rows[] = {
+		{"mine.json", 'd'}, {"a.b.json", 'd'}, {"x-y_z.json", 'd'}, {"sedan.json", 'd'},
+		{".json", 'p'}, {".mine.json", 'p'}, {"mine.json.json", 'p'}, {"mine.json~", 'p'}, {"mine.json.tmp", 'p'}, {".mine.json.swp", 'p'},
+		{"#mine.json#", 'p'}, {".#mine.json", 'p'}, {"mine.json.refused", 'p'}, {"4913", 'p'}, {"sedXy12ab", 'p'}, {"tmpab_12xyz", 'p'},
+		{".goutputstream-AB12CD", 'p'}, {"mine.part", 'p'}, {"._mine.json", 'p'}, {".DS_Store", 'p'}, {"._a=b", 'p'},
+		{"mine", 'e'}, {"sediments", 'e'}, {"tmpfilebase", 'e'}, {"two words.json", 'e'}, {"a=b.json", 'e'}, {"a.json;limit=1", 'e'},
+		{"{\"a\": 1}", 'e'}, {"a<b~", 'e'}, {"mine.jso", 'e'}, {"poetry.lock", 'e'}, {".git", 'e'}, {"json", 'e'},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char is = saved_is_name(rows[i].name) ? 'd' : saved_is_expression(rows[i].name) ? 'e' : 'p';
+
+		if (is != rows[i].is)
+			fail_msg("%s: %c", rows[i].name, is);
+		assert_false(saved_is_name(rows[i].name) && saved_is_expression(rows[i].name));
+	}
+}
+
+static void test_a_text_is_an_expression_without_the_blanks_around_it(void **state)
+{
+	const char *why = NULL;
+	char *expr;
+
+	(void)state;
+	assert_int_equal(saved_expression(" \n a b\t\r\n", 9, &expr, &why), 0);
+	assert_string_equal(expr, "a b");
+	free(expr);
+	assert_int_equal(saved_expression("\n", 1, &expr, &why), -EINVAL);
+	assert_non_null(strstr(why, "blank"));
+	assert_int_equal(saved_expression("", 0, &expr, &why), -EINVAL);
+	assert_int_equal(saved_expression("a\0b", 3, &expr, &why), -EINVAL);
+	assert_non_null(strstr(why, "zero byte"));
+}
+
+static void save(struct mount *m, const char *text)
+{
+	struct node *search, *n;
+	struct handle h = {0};
+
+	assert_int_equal(walk(m, ".scifs\0search\0", &search), 0);
+	assert_int_equal(control_create(m->fs, search, "mine.json", &n), 0);
+	pthread_mutex_init(&h.lock, NULL);
+	h.node = n;
+	assert_int_equal(control_open_write(m->fs, n, O_TRUNC, &h), 0);
+	assert_int_equal(control_write(m->fs, &h, text, strlen(text), 0), (int)strlen(text));
+	assert_int_equal(control_flush(m->fs, &h), 0);
+	control_handle_done(&h);
+	buf_done(&h.text);
+	pthread_mutex_destroy(&h.lock);
+	node_unref(n);
+	node_unref(search);
+}
+
+static void test_a_directory_that_is_held_finds_what_the_text_says_now(void **state)
+{
+	struct node *search, *n, *hit;
+	struct mount m;
+
+	(void)state;
+	start(&m, "memory:");
+	assert_int_equal(walk(&m, ".scifs\0search\0", &search), 0);
+	assert_int_equal(walk(&m, ".scifs\0search\0mine\0", &n), 0);            /* typed: it finds nothing */
+	assert_int_equal(control_lookup(m.fs, n, "deep.txt", &hit), -ENOENT);
+	save(&m, "deep\n");
+	assert_int_equal(control_lookup(m.fs, n, "deep.txt", &hit), 0);
+	node_unref(hit);
+	save(&m, "README");
+	assert_int_equal(control_lookup(m.fs, n, "deep.txt", &hit), -ENOENT);
+	assert_int_equal(control_lookup(m.fs, n, "README.txt", &hit), 0);
+	node_unref(hit);
+	assert_int_equal(control_unlink(m.fs, search, "mine.json"), 0);
+	assert_int_equal(control_lookup(m.fs, n, "README.txt", &hit), -ENOENT);         /* typed again */
+	assert_int_equal(control_unlink(m.fs, search, "mine.json"), -ENOENT);
+	node_unref(n);
+	node_unref(search);
+	stop(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +346,9 @@ int main(void)
 		cmocka_unit_test(test_what_nobody_asks_for_is_not_there),
 		cmocka_unit_test(test_an_id_leads_to_its_thing),
 		cmocka_unit_test(test_a_failing_server_is_not_an_empty_search),
+		cmocka_unit_test(test_names_are_of_expressions_or_documents_or_of_programs),
+		cmocka_unit_test(test_a_text_is_an_expression_without_the_blanks_around_it),
+		cmocka_unit_test(test_a_directory_that_is_held_finds_what_the_text_says_now),
 	};
 
 	return cmocka_run_group_tests_name("fs-links", tests, NULL, NULL);

@@ -154,6 +154,66 @@ static void test_renaming_takes_the_others_place(void **state)
 	assert_int_equal(scratch_names(*state, 1, names), 0);
 }
 
+static void test_each_text_that_is_set_is_an_edition(void **state)
+{
+	_cleanup_buf_ struct buf b = BUF_MAX(SCRATCH_MAX);
+	struct scratch *x = NULL, *y = NULL;
+	uint64_t first, edition;
+	char *big = calloc(1, SCRATCH_MAX + 1);
+
+	assert_int_equal(scratch_make(*state, 1, "x", &x), 0);
+	assert_int_equal(scratch_make(*state, 1, "y", &y), 0);
+	assert_int_equal(scratch_edition(x), 0);
+	assert_int_equal(scratch_set(x, "one", 3), 0);
+	first = scratch_edition(x);
+	assert_int_equal(scratch_set(y, "one", 3), 0);
+	assert_true(first && scratch_edition(y) > first && scratch_edition(x) == first);
+	assert_int_equal(scratch_set(x, "one", 3), 0);
+	assert_true(scratch_edition(x) > scratch_edition(y));
+	assert_int_equal(scratch_set(x, big, SCRATCH_MAX + 1), -EFBIG);
+	assert_int_equal(scratch_get(x, &b, &edition), 0);
+	assert_string_equal(buf_str(&b), "one");
+	assert_int_equal(edition, scratch_edition(x));
+	scratch_unref(x);
+	scratch_unref(y);
+	free(big);
+}
+
+static void test_where_removed_ones_are_forgotten_they_take_no_room(void **state)
+{
+	struct scratches *s = NULL;
+	struct scratch *x = NULL, *held[SCRATCH_COUNT];
+	struct timespec t;
+	char name[16];
+
+	(void)state;
+	assert_int_equal(scratches_new_forgetting(&s), 0);
+	for (int i = 0; i < SCRATCH_COUNT; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		assert_int_equal(scratch_make(s, 1, name, &held[i]), 0);
+		assert_int_equal(scratch_set(held[i], "text", 4), 0);
+	}
+	assert_int_equal(scratch_make(s, 1, "more", &x), -ENOSPC);
+	assert_int_equal(scratch_remove(s, 1, "0"), 0);
+	assert_int_equal(scratch_rename(s, 1, "1", 1, "2"), 0);
+	for (int i = 0; i < 2; i++) {
+		snprintf(name, sizeof(name), "more %d", i);
+		assert_int_equal(scratch_make(s, 1, name, &x), 0);
+		scratch_unref(x);
+	}
+	assert_int_equal(scratch_make(s, 1, "more", &x), -ENOSPC);
+	text_is(held[0], "");
+	text_is(held[1], "text");
+	text_is(held[2], "");
+	assert_int_equal(scratch_set(held[0], "late", 4), 0);
+	assert_int_equal(scratch_size(held[0], &t), 0);
+	assert_true(!scratch_edition(held[0]) && scratch_edition(held[1]));
+	for (int i = 0; i < SCRATCH_COUNT; i++)
+		scratch_unref(held[i]);
+	assert_int_equal(scratch_make(s, 1, "more", &x), -ENOSPC);
+	scratches_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -164,6 +224,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_oldest_refused_text_makes_way, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_removed_one_lives_on_for_who_holds_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_renaming_takes_the_others_place, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_each_text_that_is_set_is_an_edition, setup, teardown),
+		cmocka_unit_test(test_where_removed_ones_are_forgotten_they_take_no_room),
 	};
 
 	return cmocka_run_group_tests_name("fs-scratch", tests, NULL, NULL);
