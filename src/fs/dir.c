@@ -76,6 +76,12 @@ static bool hidden_locked(struct fs *fs, const struct node *dir, const char *nam
 	return node_gone_locked(fs, o->id, at) || (mine && node_is_local_locked(mine));
 }
 
+/* A directory that is found by its name alone: that a listing leaves it out says nothing of it. */
+static bool beside_listing_locked(struct fs *fs, const struct node *dir, const struct node *n)
+{
+	return n->dir && n->object_at && dir->object.id && backend_unlisted(fs->session, &dir->object, n->name);
+}
+
 /* The listing becomes the directory's children. */
 static int install(struct fs *fs, struct node *dir, struct listing *l, uint64_t at)
 {
@@ -117,19 +123,20 @@ static int install(struct fs *fs, struct node *dir, struct listing *l, uint64_t 
 	/* What came here since, or is not there yet, stays. */
 	while (r == 0 && map_next(d->by_name, &it, &name, &value)) {
 		struct node *n = value;
+		bool stays = node_has_owed_locked(n) || (n->local_at && n->local_at >= at);
 
-		if (n->parent != dir || map_get(by_name, name) || !(node_has_owed_locked(n) || (n->local_at && n->local_at >= at)))
+		if (n->parent != dir || map_get(by_name, name) || (!stays && !beside_listing_locked(fs, dir, n)))
 			continue;
-		r = vec_push(&order, n);
+		r = map_set(by_name, name, n);
 		if (r == 0) {
 			node_ref_locked(n);
-			r = map_set(by_name, name, n);
+			r = stays ? vec_push(&order, n) : 0;
 		}
 	}
 	it = (struct map_iter){0};
 	if (r < 0) {
-		for (size_t i = 0; i < order.n; i++)
-			node_unref_locked(order.at[i]);
+		while (map_next(by_name, &it, &name, &value))
+			node_unref_locked(value);
 		pthread_mutex_unlock(&fs->lock);
 		vec_done(&order);
 		map_free(by_name);
@@ -196,7 +203,7 @@ static bool find_missing(struct fs *fs, struct node *dir, const struct listing *
 			const struct node *n = value;
 
 			found = n->object_at && n->object.id && !map_get(ids, n->object.id) && !node_has_owed_locked(n) &&
-			        !(n->local_at && n->local_at >= at) && object_copy(&n->object, ret) == 0;
+			        !(n->local_at && n->local_at >= at) && !beside_listing_locked(fs, dir, n) && object_copy(&n->object, ret) == 0;
 		}
 	map_free(ids);
 	return found;
@@ -523,7 +530,7 @@ static unsigned large_lookups(const struct fs *fs)
 int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **ret)
 {
 	struct node *n = NULL;
-	bool one = false, usable = false, unlisted;
+	bool one = false, usable = false, unlisted = false, believed;
 	int r = 0;
 
 	if (!dir->dir)
@@ -541,9 +548,10 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 		uint64_t absent_at;
 
 		n = child_locked(dir, name);
-		unlisted = !n && dir->object.id && backend_unlisted(fs->session, &dir->object, name);
-		if ((believed_locked(fs, dir) && !unlisted) || (n && node_has_owed_locked(n)) ||
-		    (n && fs_now_age(n->object_at) <= fs->attr_ttl_ms)) {
+		believed = believed_locked(fs, dir);
+		/* Also of what is known: the listing that is about to be asked for will leave it out. */
+		unlisted = !(n && believed) && dir->object.id && backend_unlisted(fs->session, &dir->object, name);
+		if ((believed && !unlisted) || (n && node_has_owed_locked(n)) || (n && fs_now_age(n->object_at) <= fs->attr_ttl_ms)) {
 			*ret = n;
 			return n ? 0 : -ENOENT;
 		}
@@ -551,7 +559,7 @@ int dir_lookup(struct fs *fs, struct node *dir, const char *name, struct node **
 		absent_at = (uint64_t)(uintptr_t)map_get(d->absent, name);
 		if (!n && absent_at && fs_now_age(absent_at) <= fs->config.negative_ttl_ms)
 			return -ENOENT;
-		one = (unlisted && believed_locked(fs, dir)) ||
+		one = (unlisted && believed) ||
 		      (!d->listing && (d->listed && d->order.n > LARGE ? d->cold_lookups < large_lookups(fs)
 		                                                       : !d->listed && d->cold_lookups < COLD_LOOKUPS));
 	}

@@ -551,6 +551,82 @@ def test_a_new_record_comes_up(reduct, mount, bucket):
     wait_for(lambda: files(m / f'{bucket}/e') == {place(START + 2 * HOUR): b'22'}, 'the old one is gone')
 
 
+def figures(reduct, bucket):
+    """What the server tells of each entry without being asked for its records."""
+    return [{k: e[k] for k in ('record_count', 'size', 'latest_record', 'block_count')} for e in reduct.server.rest('GET', f'b/{bucket}')['entries']]
+
+
+def comes_up(reduct, bucket, there):
+    """Before the entry's figures move once more, as they do when the server brings them to its disk."""
+    before = figures(reduct, bucket)
+    while not there():
+        assert figures(reduct, bucket) == before, 'only another change has shown it'
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize('labels', [{}, {'filename': 'run.bin'}], ids=['by-time', 'by-name'])
+@pytest.mark.parametrize('later', [False, True], ids=['last', 'overtaken'])
+def test_a_record_that_was_being_written_comes_up_when_it_is_whole(reduct, mount, bucket, labels, later):
+    """The entry's figures have it from its first byte on, and do not move when it can be found."""
+    reduct.server.write(bucket, 'e', START, b'1')
+    known = {place(START): b'1'}
+    m = mount(reduct, 'list_ttl=100ms', 'ttl=100ms', 'negative_ttl=0s')
+    with reduct.server.writing(bucket, 'e', START + 48 * HOUR, b'whole', labels):
+        if later:
+            reduct.server.write(bucket, 'e', START + 72 * HOUR, b'3')
+            known[place(START + 72 * HOUR)] = b'3'
+        assert files(m / f'{bucket}/e') == known
+    known[labels.get('filename') or place(START + 48 * HOUR)] = b'whole'
+    comes_up(reduct, bucket, lambda: files(m / f'{bucket}/e') == known)
+
+
+def test_a_large_directory_gets_what_was_being_written_when_it_was_listed(reduct, relay, far, bucket):
+    """One that is asked whether it has changed before it is listed again."""
+    from reduct import Record
+    reduct.server.write_batch(bucket, 'e', [Record(START + n, b'x') for n in range(600)])
+    m = far('list_ttl=100ms', 'ttl=100ms', 'negative_ttl=0s')
+    hour = m / f'{bucket}/e/2026.03.01/00'
+    assert len(os.listdir(hour)) == 600
+    relay.forget()
+    with reduct.server.writing(bucket, 'e', START + 600, b'whole'):
+        wait_for(lambda: len(os.listdir(hour)) == 600 and asked(relay, f'b/{bucket}$'), 'a new look at the figures, with it')
+        time.sleep(0.5)                 # and the listing that follows, without it
+    comes_up(reduct, bucket, lambda: len(os.listdir(hour)) == 601)
+
+
+def test_a_record_that_stays_half_written_costs_few_listings(reduct, relay, far, bucket):
+    """A server that was killed counts it for ever."""
+    reduct.server.write(bucket, 'e', START, b'1', {'filename': 'a'})
+    m = far('list_ttl=0s', 'ttl=0s', 'negative_ttl=0s')
+    with reduct.server.writing(bucket, 'e', START + 1, b'half'):
+        reduct.server.write(bucket, 'e', START + 2, b'3', {'filename': 'c'})
+        assert sorted(os.listdir(m / f'{bucket}/e')) == ['a', 'c']
+        relay.forget()
+        for n in range(200):
+            os.listdir(m / f'{bucket}/e')
+            with pytest.raises(FileNotFoundError):
+                os.stat(m / f'{bucket}/e/none-{n}')
+        assert len(asked(relay, '/q$')) < 20
+
+
+def test_the_servers_own_bucket_stays_when_the_root_is_listed_anew(reduct, mount):
+    """No listing shows it: one that is made while it is in use must not take it away."""
+    if '$system' not in [b['name'] for b in reduct.server.rest('GET', 'list')['buckets']]:
+        pytest.skip('this server has no $system yet')
+    m = mount(reduct, 'list_ttl=50ms', 'ttl=50ms', 'negative_ttl=0s')
+    os.listdir(m.path)
+    there = os.open(m / '$system', os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for _ in range(5):
+            time.sleep(0.1)             # older than a listing may be: the look itself makes one
+            assert os.stat(m / '$system').st_ino == os.fstat(there).st_ino
+            time.sleep(0.1)
+            assert '$system' not in os.listdir(m.path)
+            assert os.readlink(f'/proc/self/fd/{there}') == str(m / '$system')
+    finally:
+        os.close(there)
+
+
 def test_an_open_directory_shows_what_came_when_it_is_read_anew(reduct, mount, bucket):
     reduct.server.write(bucket, 'e', START, b'1')
     m = mount(reduct, 'list_ttl=100ms', 'ttl=100ms', 'negative_ttl=0s')

@@ -17,6 +17,7 @@ port that the system gave, keeps its data in one folder (removed at the end unle
 started it.
 """
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -292,6 +293,37 @@ class Reduct(Server):
     def write(self, bucket, entry, ts, content=b'', labels=None, content_type='application/octet-stream', token=None):
         labels = {f'x-reduct-label-{name}': value for name, value in (labels or {}).items()}
         self.request('POST', self._path(bucket, entry, ts), content, {'Content-Type': content_type, **labels}, token)
+
+    def _count(self, bucket, entry):
+        return sum(e['record_count'] for e in self.rest('GET', f'b/{bucket}')['entries'] if e['name'] == entry)
+
+    @contextlib.contextmanager
+    def writing(self, bucket, entry, ts, content, labels=None):
+        """Meanwhile this record is being written: the server has half of it, and counts it. Afterwards it is whole."""
+        before, go, middle, failed = self._count(bucket, entry), threading.Event(), len(content) // 2, []
+
+        def halves():
+            yield content[:middle]
+            go.wait()
+            yield content[middle:]
+
+        def send():
+            labels_ = {f'x-reduct-label-{name}': value for name, value in (labels or {}).items()}
+            try:
+                self.request('POST', self._path(bucket, entry, ts), halves(), {'Content-Length': str(len(content)), **labels_})
+            except Exception as e:
+                failed.append(e)
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            while self._count(bucket, entry) == before and sender.is_alive():
+                time.sleep(0.01)
+            yield
+        finally:
+            go.set()
+            sender.join()
+        if failed:
+            raise failed[0]
 
     def _one(self, method, bucket, entry, ts, token):
         a = self.request(method, self._path(bucket, entry, ts), token=token)

@@ -88,6 +88,8 @@ void reduct_touch(struct reduct *r, const char *bucket, const char *entry, bool 
 	}
 	if (moved && entry)
 		series_forget(r, bucket, entry);
+	else if (entry)
+		series_landed(r, bucket, entry);
 }
 
 static int key_of(const char *bucket, const char *entry, char **ret)

@@ -301,8 +301,13 @@ struct series {
 	bool outdated;                  /* whatever its stamp says */
 	int error;
 	uint64_t used_at;
+	uint64_t again_at;              /* monotonic ms; with pause_ms: it holds until then, as a record is lacking */
+	bool landed;                    /* something did while it was loading */
 	struct entry_info stamp;        /* without its name */
 	/* What follows does not change once it is loaded. */
+	unsigned pause_ms;              /* 0: nothing is lacking */
+	uint64_t seen, last;            /* records that were found, with a name or without; the newest's time */
+	uint64_t lost;                  /* so many of the stamp were not found, though the newest was */
 	uint64_t generation;            /* another one when what was known before may not hold any more */
 	bool large;                     /* only days are known, with a count of UINT32_MAX */
 	VEC(struct hour) hours;         /* that have records without a name, ascending; of a large one its days */
@@ -316,6 +321,7 @@ bool series_is_kept(struct reduct *r, const char *bucket, const char *entry);   
 #define SERIES_LARGE 100000u            /* records beyond which an entry is not listed whole */
 void series_put(struct reduct *r, struct series *s);
 void series_forget(struct reduct *r, const char *bucket, const char *entry);    /* something in it changed that its stamp may not show */
+void series_landed(struct reduct *r, const char *bucket, const char *entry);    /* a record that may have been lacking is there */
 const struct named *series_find(const struct series *s, const char *name);
 /* Records without a name in a window; UINT64_MAX: not known. */
 #define COUNT_UNKNOWN UINT64_MAX
@@ -433,7 +439,8 @@ struct moment {
 void reduct_change_init(struct reduct *r);
 void reduct_change_done(struct reduct *r);
 uint64_t reduct_touched_locked(const struct reduct *r, const char *bucket);     /* monotonic ms; 0: never */
-/* We changed something there: what was asked for before is not believed any more. `moved`: records went or got other labels. */
+/* We changed something there: what was asked for before is not believed any more. `moved`: records went or got other labels,
+ * or came elsewhere than at the end. */
 void reduct_touch(struct reduct *r, const char *bucket, const char *entry, bool moved);
 bool reduct_is_made(struct reduct *r, const char *bucket, const char *entry);
 /* One request that changes records of an entry at a time: two at once lose records. Blocks; -EINTR. */

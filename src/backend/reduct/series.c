@@ -3,6 +3,10 @@
  * Kept in memory for some entries, each as of one stamp (figures of the bucket's document that move with every change). An entry
  * of up to 100,000 records is listed whole, of a larger one only the days are looked for. When the stamp has moved and as many
  * records came behind the last one as the count grew, the new ones are added; in any other case all is looked at anew.
+ *
+ * A record that is being written is in the stamp from its first byte on, in a query only after its last, and the stamp does not move
+ * again then (1.20.11). So what was found is held against the stamp, and what lacks a record is looked at again after a
+ * while, or when something of ours has landed. A record that a killed server left half written is lacking for ever.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,6 +19,9 @@
 #define SERIES_MAX 16
 #define NAMED_MAX LISTING_MAX           /* files with a name in one entry: more is -EFBIG */
 #define DAYS_MAX 100000u
+#define PAUSE_MS 500u                   /* before what lacks a record is looked at again; doubled each time that was in vain */
+#define PAUSE_TAIL_MS 60000u            /* at most, where it is the newest: that costs a query of what came behind the last known */
+#define PAUSE_WHOLE_MS 600000u          /* where all must be looked at */
 
 static void series_free(struct series *s)
 {
@@ -97,15 +104,15 @@ static int add_named(struct series *s, struct record *x)
 	return e;
 }
 
-/* All of a query's records; *ret_n: how many there were. */
-static int scan(struct reduct *r, struct series *s, struct query *q, uint64_t *ret_n)
+/* All of a query's records. */
+static int scan(struct reduct *r, struct series *s, struct query *q)
 {
 	struct records list = {0};
 	int e;
 
-	*ret_n = 0;
 	while ((e = query_next(r, q, &list)) == 0 && list.list.n) {
-		*ret_n += list.list.n;
+		s->seen += list.list.n;
+		s->last = list.list.at[list.list.n - 1].ts;
 		for (size_t i = 0; e == 0 && i < list.list.n; i++)
 			e = record_is_named(&list.list.at[i]) ? add_named(s, &list.list.at[i]) : add_time(s, list.list.at[i].ts);
 		if (e < 0)
@@ -119,8 +126,9 @@ static int scan(struct reduct *r, struct series *s, struct query *q, uint64_t *r
 static int skip_scan(struct reduct *r, struct series *s)
 {
 	struct query q = {.bucket = s->bucket, .entry = s->entry, .stop = REDUCT_TS_MAX, .when = query_named};
-	uint64_t at = 0, n;
-	int e = scan(r, s, &q, &n);
+	uint64_t at = 0;
+	struct record newest = {0};
+	int e = scan(r, s, &q);
 
 	for (unsigned days = 0; e == 0 && at < REDUCT_TS_MAX; days++) {
 		struct record x = {0};
@@ -129,12 +137,20 @@ static int skip_scan(struct reduct *r, struct series *s)
 			return -EFBIG;
 		e = query_first(r, s->bucket, s->entry, at, REDUCT_TS_MAX, &x);
 		if (e != 1)
-			return e;
+			break;
 		e = add_time(s, x.ts);
 		at = window_of(LEVEL_DAY, x.ts).end;
 		record_done(&x);
 	}
-	return e;
+	if (e < 0)
+		return e;
+	/* They were not counted: whether all are there is told by the newest. */
+	e = query_one(r, s->bucket, s->entry, s->stamp.latest, &newest);
+	record_done(&newest);
+	s->outdated |= e == -ENOENT;
+	s->seen = s->stamp.count;
+	s->last = s->stamp.latest;
+	return e == -ENOENT ? 0 : e;
 }
 
 static int copy_record(const struct record *from, struct record *ret)
@@ -188,23 +204,52 @@ static void forget_known(struct series *s)
 		record_done(&s->named.at[i].record);
 	}
 	s->named.n = s->hours.n = 0;
+	s->seen = s->last = 0;
 }
 
-/* 1: what came behind the last known record is all that is new. */
+/* How many records of the stamp were not found. */
+static uint64_t lacking(const struct series *s)
+{
+	return s->stamp.count > s->seen ? s->stamp.count - s->seen : 0;
+}
+
+/* What lacks records is looked at again; what was in vain before waits longer. */
+static void look_again(struct series *s, const struct series *old, unsigned max_ms)
+{
+	bool vain = old && old->pause_ms && old->seen == s->seen;
+
+	s->pause_ms = vain ? old->pause_ms * 2 : PAUSE_MS;
+	if (s->pause_ms > max_ms)
+		s->pause_ms = max_ms;
+}
+
+/* 1: what came behind the last known record is all that is new, or the newest is still being written. */
 static int grow(struct reduct *r, const struct series *old, struct series *s)
 {
-	struct query q = {.bucket = s->bucket, .entry = s->entry, .start = old->stamp.latest + 1, .stop = s->stamp.latest + 1};
-	uint64_t grown = s->stamp.count - old->stamp.count, n;
+	struct query q = {.bucket = s->bucket, .entry = s->entry, .start = old->last + 1, .stop = s->stamp.latest + 1};
+	bool same = same_stamp(&old->stamp, &s->stamp);
 	int e;
 
-	if (s->stamp.count <= old->stamp.count || s->stamp.latest <= old->stamp.latest || old->large != s->large ||
-	    (s->large && grown > GROWTH_MAX))
+	if (!same && (s->stamp.count <= old->stamp.count || s->stamp.latest <= old->stamp.latest))
+		return 0;
+	if (old->lost && (same || clock_mono_ms() >= old->again_at))
+		return 0;
+	if (old->large != s->large || s->stamp.count < old->seen || (s->large && s->stamp.count - old->seen > GROWTH_MAX))
 		return 0;
 	e = copy_known(old, s);
+	s->seen = old->seen;
+	s->last = old->last;
+	s->generation = old->generation;
 	if (e == 0)
-		e = scan(r, s, &q, &n);
-	if (e == 0 && n == grown) {
-		s->generation = old->generation;
+		e = scan(r, s, &q);
+	if (e == 0 && s->seen <= s->stamp.count && lacking(s) == old->lost) {
+		s->lost = old->lost;
+		s->pause_ms = old->lost ? old->pause_ms : 0;
+		s->again_at = old->again_at;
+		return 1;
+	}
+	if (e == 0 && s->seen < s->stamp.count && s->last < s->stamp.latest) {
+		look_again(s, same ? old : NULL, PAUSE_TAIL_MS);
 		return 1;
 	}
 	forget_known(s);
@@ -242,14 +287,19 @@ static int load(struct reduct *r, const struct series *old, struct series *s)
 {
 	struct query all = {.bucket = s->bucket, .entry = s->entry, .stop = REDUCT_TS_MAX};
 	struct timespec now = clock_wall();
-	uint64_t n;
 	int e;
 
 	s->large = s->stamp.count > SERIES_LARGE;
-	e = old ? grow(r, old, s) : 0;
+	e = old && !old->outdated ? grow(r, old, s) : 0;
 	if (e == 0) {
 		s->generation = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-		e = s->large ? skip_scan(r, s) : scan(r, s, &all, &n);
+		e = s->large ? skip_scan(r, s) : scan(r, s, &all);
+		if (e == 0 && lacking(s) && s->last < s->stamp.latest) {
+			look_again(s, NULL, PAUSE_TAIL_MS);
+		} else if (e == 0 && lacking(s)) {
+			s->lost = lacking(s);
+			look_again(s, old && old->lost ? old : NULL, PAUSE_WHOLE_MS);
+		}
 	}
 	if (e >= 0)
 		newest_of_each(s);
@@ -257,6 +307,12 @@ static int load(struct reduct *r, const struct series *old, struct series *s)
 }
 
 /* ---- the kept ones ---- */
+
+/* Does it hold, as of this stamp? */
+static bool holds_locked(const struct series *s, const struct entry_info *stamp)
+{
+	return !s->outdated && same_stamp(&s->stamp, stamp) && (!s->pause_ms || clock_mono_ms() < s->again_at);
+}
 
 static struct series *find_locked(struct reduct *r, const char *bucket, const char *entry)
 {
@@ -317,7 +373,7 @@ struct series *series_peek(struct reduct *r, const struct bucket *b, const char 
 
 	WITH_LOCK(&r->series_lock) {
 		s = info ? find_locked(r, b->name, entry) : NULL;
-		if (s && (s->loading || s->error || s->outdated || !same_stamp(&s->stamp, info)))
+		if (s && (s->loading || s->error || !holds_locked(s, info)))
 			s = NULL;
 		if (s) {
 			s->refs++;
@@ -348,7 +404,7 @@ int series_get(struct reduct *r, const struct bucket *b, const char *entry, stru
 	/* Somebody is at it: its maker leaves within the deadlines of its requests. */
 	while ((s = find_locked(r, b->name, entry)) && s->loading)
 		pthread_cond_wait(&r->series_moved, &r->series_lock);
-	if (s && !s->outdated && same_stamp(&s->stamp, info)) {
+	if (s && holds_locked(s, info)) {
 		s->refs++;
 		s->used_at = clock_mono_ms();
 		pthread_mutex_unlock(&r->series_lock);
@@ -364,13 +420,17 @@ int series_get(struct reduct *r, const struct bucket *b, const char *entry, stru
 		list_append(&r->series, &s->link);
 	pthread_mutex_unlock(&r->series_lock);
 	if (e == 0)
-		e = load(r, old && !old->outdated ? old : NULL, s);
+		e = load(r, old, s);
 	pthread_mutex_lock(&r->series_lock);
 	put_locked(old);
 	if (s) {
 		s->loading = false;
 		s->error = e;
 		s->used_at = clock_mono_ms();
+		if (s->landed && !s->lost)
+			s->again_at = 0;
+		else if (!s->again_at)
+			s->again_at = s->used_at + s->pause_ms;
 		if (e < 0) {
 			list_remove(&s->link);
 			put_locked(s);
@@ -392,6 +452,18 @@ void series_forget(struct reduct *r, const char *bucket, const char *entry)
 
 		if (s)
 			s->outdated = true;
+	}
+}
+
+void series_landed(struct reduct *r, const char *bucket, const char *entry)
+{
+	WITH_LOCK(&r->series_lock) {
+		struct series *s = find_locked(r, bucket, entry);
+
+		if (s && s->loading)
+			s->landed = true;
+		else if (s && !s->lost)
+			s->again_at = 0;
 	}
 }
 

@@ -820,10 +820,21 @@ static uint64_t names_hash(const struct bucket *b)
 	return h;
 }
 
+/* A record that is being written is in the figures already: only when the newest can be found do they stand for all. */
+static int newest_is_there(struct reduct *r, const struct place *p, const struct entry_info *info)
+{
+	struct record x = {0};
+	int e = query_one(r, p->bucket, p->entry, info->latest, &x);
+
+	record_done(&x);
+	return e == 0 ? 1 : e == -ENOENT ? 0 : e;
+}
+
 /* Of a window in which nothing can have changed, though the entry has grown elsewhere, the fingerprint stays. */
 static int fingerprint(struct reduct *r, const struct place *p, const struct bucket *b, char **ret)
 {
 	const struct entry_info *info = p->entry ? bucket_entry(b, p->entry) : NULL;
+	uint64_t n = COUNT_UNKNOWN, generation = 0, more = 0;
 	enum level layout;
 	struct series *s;
 	int e;
@@ -834,16 +845,22 @@ static int fingerprint(struct reduct *r, const struct place *p, const struct buc
 	if (e < 0)
 		return e;
 	/* What is kept is brought up to date by a request or two; to begin it would cost a look at all records. */
-	e = p->what == IS_TIME && series_is_kept(r, b->name, p->entry) ? series_get(r, b, p->entry, &s) : -ENOTSUP;
+	e = series_is_kept(r, b->name, p->entry) ? series_get(r, b, p->entry, &s) : -ENOTSUP;
 	if (e == 0) {
-		uint64_t n = series_count(s, &p->window), generation = s->generation;
-
+		n = p->what == IS_TIME ? series_count(s, &p->window) : COUNT_UNKNOWN;
+		generation = s->generation;
+		more = s->seen;
 		series_put(r, s);
-		if (n != COUNT_UNKNOWN)
-			return str_fmt(ret, "times:%d:%" PRIu64 ":%" PRIu64, layout, generation, n);
+	} else if (info->count && info->latest >= p->window.start && info->latest < p->window.end) {
+		e = newest_is_there(r, p, info);
+		if (e < 0)
+			return e;
+		more = e ? 0 : clock_mono_ms();
 	}
-	return str_fmt(ret, "stamp:%d:%" PRIu64 ":%" PRIu64 ":%" PRIu64 ":%" PRIu64 ":%" PRIx64, layout, info->count, info->size, info->latest,
-	               info->blocks, p->what == IS_ENTRY ? names_hash(b) : 0);
+	if (n != COUNT_UNKNOWN)
+		return str_fmt(ret, "times:%d:%" PRIu64 ":%" PRIu64, layout, generation, n);
+	return str_fmt(ret, "stamp:%d:%" PRIu64 ":%" PRIu64 ":%" PRIu64 ":%" PRIu64 ":%" PRIu64 ":%" PRIx64, layout, info->count, info->size,
+	               info->latest, info->blocks, more, p->what == IS_ENTRY ? names_hash(b) : 0);
 }
 
 int reduct_changed(struct session *s, const struct object *dir, char **io)

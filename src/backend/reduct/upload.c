@@ -809,7 +809,7 @@ static int upload_alone(struct reduct *r, struct item *it)
 		reduct_bucket_unref(r, b);
 	if (e == 0)
 		e = send_alone(r, it);
-	reduct_touch(r, it->in.bucket, it->in.entry, false);
+	reduct_touch(r, it->in.bucket, it->in.entry, it->late);
 	if (e == 0 && r->overwrite == OVERWRITE_REPLACE && it->u->base && it->t.named && drop_older(r, it) < 0)
 		log_warn("%s: older records of %s are left", r->session.origin, it->u->name);
 	return e;
@@ -989,6 +989,7 @@ static void upload_batch(struct reduct *r, struct item *items, size_t n)
 {
 	struct item **some = calloc(n, sizeof(*some));
 	struct bucket *b = NULL;
+	bool late = false;
 	size_t k = 0;
 	int e = some ? know_bucket(r, items[0].in.bucket, &b) : -ENOMEM;
 
@@ -1032,7 +1033,9 @@ static void upload_batch(struct reduct *r, struct item *items, size_t n)
 			backend_blame(it->u);
 	}
 	free(some);
-	reduct_touch(r, items[0].in.bucket, items[0].in.entry, false);
+	for (size_t i = 0; i < n; i++)
+		late |= items[i].late;
+	reduct_touch(r, items[0].in.bucket, items[0].in.entry, late);
 }
 
 void reduct_upload_many(struct session *s, struct upload *const u[], size_t n, int ret[])
