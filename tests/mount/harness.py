@@ -64,6 +64,16 @@ def fails(*numbers):
         raise AssertionError(f'it does not fail with {wanted}')
 
 
+def or_not(call, *args):
+    """What it gives, or None where a thing went, or was replaced, between two steps of the call: others have just changed it."""
+    try:
+        return call(*args)
+    except OSError as e:
+        if e.errno not in (errno.ENOENT, errno.ESTALE):
+            raise
+        return None
+
+
 def put(path, text, flags=os.O_CREAT | os.O_TRUNC):
     """One write(2) and a close: what fails in either, fails. A value that is no text is written as JSON."""
     fd = os.open(path, os.O_WRONLY | flags, 0o644)
