@@ -187,3 +187,11 @@ def mount(fuse):
             errors.append(str(e))
         m.clear()
     assert not errors, '\n'.join(errors)
+
+
+@pytest.fixture
+def far(reduct, relay, mount):
+    """far('ttl=1s', path='/BUCKET') -> a mount of a ReductStore behind the module's `relay`: what is asked can be counted."""
+    def make(*options, path='', env=None, **kw):
+        return mount(f'reduct+{relay.url}{path}', *options, env=reduct.env if env is None else env, **kw)
+    return make

@@ -52,14 +52,6 @@ def relay(reduct):
 
 
 @pytest.fixture
-def far(reduct, relay, mount):
-    """A mount through the relay: what is asked can be counted."""
-    def make(*options, path='', **kw):
-        return mount(f'reduct+{relay.url}{path}', *options, env=reduct.env, **kw)
-    return make
-
-
-@pytest.fixture
 def bucket(reduct):
     """A bucket of the test's own."""
     name = f't-{time.time_ns()}'

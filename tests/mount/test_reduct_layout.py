@@ -42,13 +42,6 @@ def relay(reduct):
         yield r
 
 
-@pytest.fixture
-def far(reduct, relay, mount):
-    def make(*options, **kw):
-        return mount(f'reduct+{relay.url}', *options, env=kw.pop('env', reduct.env), **kw)
-    return make
-
-
 def remember(reduct, bucket, text, ts=1000, entry='e', **labels):
     """Write the attachment as somebody else would."""
     text = text if isinstance(text, bytes) else json.dumps(text).encode()
