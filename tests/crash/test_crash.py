@@ -170,7 +170,7 @@ def play(m, top, ledger, point):
             second_life(ledger, m.sync)
         except (OSError, AssertionError):
             pass                                                # the program learns of it some way or other
-        wait_for(lambda: m.process.poll() is not None, f'it dies at {point}', 20)
+        wait_for(lambda: m.process.poll() is not None, f'it dies at {point}')
         assert m.process.returncode == -9, m.log
         m.fell()
         del m.env['SCIFS_FAILPOINT']

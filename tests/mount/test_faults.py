@@ -37,7 +37,7 @@ def faulty(girder5, relay, mount):
 def said(m, pattern):
     """A line of the log that warns, and one of .scifs/errors, have this."""
     wait_for(lambda: any(re.search(pattern, line) for line in m.log.splitlines() if re.search(' (warn|error): ', line)),
-             f'{pattern} in the log:\n{m.log}', 10)
+             f'{pattern} in the log:\n{m.log}')
     return [e for e in m.errors() if re.search(pattern, json.dumps(e))]
 
 
@@ -99,7 +99,7 @@ def test_a_strange_entry_hides_no_other(girder5, relay, faulty, change):
     got = set(os.listdir(n / girder5.top))
     assert want - got <= {'one.dat'}
     if 'one.dat' not in got and not got - want:
-        wait_for(lambda: 'left out' in n.log, 'a warning', 10)
+        wait_for(lambda: 'left out' in n.log, 'a warning')
     for name in got:
         try:
             os.lstat(n / girder5.top / name)
@@ -351,7 +351,7 @@ def test_the_debug_log_has_no_secret(girder5, relay, faulty):
     m = faulty(log_level='debug')
     (m / girder5.small).read_bytes()
     os.listdir(m / girder5.top)
-    wait_for(lambda: '/download' in m.log, 'the wire in the log', 10)
+    wait_for(lambda: '/download' in m.log, 'the wire in the log')
     token = next(r.headers['girder-token'] for r in relay.log if 'girder-token' in r.headers)
     assert token not in m.log and girder5.server.api_key not in m.log
     for name in ('status.json', 'stats', 'errors', 'config.json', 'server.json'):
@@ -369,7 +369,7 @@ def test_a_server_that_comes_back_is_used_again(girder5, relay, faulty):
     assert (m / girder5.odd).read_bytes() == girder5.files[girder5.odd]
     assert errno_of((m / girder5.big).read_bytes) in (errno.EIO, errno.EHOSTDOWN, errno.ECONNREFUSED, errno.ETIMEDOUT)
     relay.accept()
-    wait_for(lambda: read_or_not(m / girder5.big) == girder5.files[girder5.big], 'it reads again', 60)
+    wait_for(lambda: read_or_not(m / girder5.big) == girder5.files[girder5.big], 'it reads again')
     assert sorted(os.listdir(m / girder5.top / 'a')) == ['b']
 
 

@@ -22,7 +22,7 @@ except OSError:
 
 def try_lock(path, call, kind):
     return subprocess.run([sys.executable, '-c', LOCKER.format(call=call, kind=kind), str(path)], capture_output=True, text=True,
-                          timeout=60).stdout.strip()
+                          timeout=PATIENCE).stdout.strip()
 
 
 def test_flock_excludes_another_process(repo, mnt):
@@ -95,7 +95,7 @@ def test_the_kernel_knows_source_and_type(repo, mnt):
 def test_an_open_file_keeps_the_mount_busy_and_reads_on(repo, mount):
     m = mount(repo)
     with open(m / repo.odd, 'rb') as f:
-        assert subprocess.run(['umount', str(m.path)], capture_output=True, timeout=60).returncode
+        assert subprocess.run(['umount', str(m.path)], capture_output=True, timeout=PATIENCE).returncode
         assert f.read() == repo.files[repo.odd]
 
 

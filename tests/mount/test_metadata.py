@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from harness import Mount, fails, run, wait_for
+from harness import PATIENCE, Mount, fails, run, wait_for
 
 FILE = 'mine/planets.csv'
 META = 'user.memory.meta'
@@ -434,8 +434,7 @@ def test_vim_edits_a_document(shared, way):
         pytest.skip('vim is missing')
     path = doc_path(shared)
     put(path, with_meta(shared, {'by': 'nobody', 'and': 'x' * 5000}))
-    run('vim', '-es', '-u', 'NONE', '-c', f'set backupskip= swapfile backup {way}', '-c', 's/"x*"/"less"/', '-c', 's/nobody/vim/', '-c', 'wq', path,
-        timeout=30)
+    run('vim', '-es', '-u', 'NONE', '-c', f'set backupskip= swapfile backup {way}', '-c', 's/"x*"/"less"/', '-c', 's/nobody/vim/', '-c', 'wq', path)
     assert meta(shared) == {'by': 'vim', 'and': 'less'}
     left = path.with_name(path.name + '~')
     if left.exists():
@@ -448,7 +447,7 @@ def test_vim_says_when_it_was_refused(shared):
     if not shutil.which('vim'):
         pytest.skip('vim is missing')
     before = document(shared)
-    done = run('vim', '-es', '-u', 'NONE', '-c', 's/"meta"/meta/', '-c', 'wq', doc_path(shared), check=False, timeout=30)
+    done = run('vim', '-es', '-u', 'NONE', '-c', 's/"meta"/meta/', '-c', 'wq', doc_path(shared), check=False)
     assert done.returncode != 0 and document(shared) == before
 
 
@@ -465,7 +464,7 @@ def test_nano_edits_a_document(shared):
         """Type, and wait for what nano says to it."""
         said = b''
         os.write(fd, keys)
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE
         while words not in said:
             assert time.monotonic() < end, said
             if select.select([fd], [], [], 0.1)[0]:
@@ -619,7 +618,7 @@ def test_an_upload_under_way_tells_how_far_it_is_and_waiting_for_it_can_be_broke
     assert get(m / 'slow.bin', 'user.scifs.progress') == '0/100000' and 'user.scifs.progress' in os.listxattr(m / 'slow.bin')
     assert waiting.poll() is None
     waiting.terminate()
-    assert waiting.wait(20) != 0
+    assert waiting.wait(PATIENCE) != 0
     act(m, f'drop {m.upload("slow.bin")["id"]}')
     assert m.uploads() == []
 
@@ -694,8 +693,7 @@ def test_a_girders_metadata_is_set_removed_and_edited(girder, own):
     assert there()['meta'] == {'instrument': {'name': 'X'}, 'rows': 9, 'more': 9007199254740993}
     # Trap: the first :w moves fields that the text of the second one still has as they were.
     if shutil.which('vim'):
-        run('vim', '-es', '-u', 'NONE', '-c', 's/"rows": 9/"rows": 10/', '-c', 'w', '-c', 's/"rows": 10/"rows": 11/', '-c', 'wq', doc_path(m, path),
-            timeout=60)
+        run('vim', '-es', '-u', 'NONE', '-c', 's/"rows": 9/"rows": 10/', '-c', 'w', '-c', 's/"rows": 10/"rows": 11/', '-c', 'wq', doc_path(m, path))
         assert there()['meta']['rows'] == 11
     with fails(errno.EINVAL):
         os.setxattr(m / path, 'user.girder.meta.$bad', b'1')

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from harness import Mount, fails, put, run, wait_for
+from harness import PATIENCE, Mount, fails, put, run, wait_for
 
 TITLE = '{"title": "%s"}\n'
 
@@ -152,14 +152,14 @@ def test_vim_edits_one(papers, way):
     if not shutil.which('vim'):
         pytest.skip('vim is missing')
     put(papers / 'a.json', TITLE % 'nobody')
-    run('vim', '-es', '-u', 'NONE', '-c', f'set backupskip= swapfile backup {way}', '-c', 's/nobody/vim/', '-c', 'wq', papers / 'a.json', timeout=60)
+    run('vim', '-es', '-u', 'NONE', '-c', f'set backupskip= swapfile backup {way}', '-c', 's/nobody/vim/', '-c', 'wq', papers / 'a.json')
     assert (papers / 'a.json').read_text() == TITLE % 'vim'
 
 
 def test_vim_makes_one(m, papers):
     if not shutil.which('vim'):
         pytest.skip('vim is missing')
-    run('vim', '-es', '-u', 'NONE', '-c', 'set swapfile', '-c', 'normal i{"title": "new"}', '-c', 'wq', papers / 'a.json', timeout=60)
+    run('vim', '-es', '-u', 'NONE', '-c', 'set swapfile', '-c', 'normal i{"title": "new"}', '-c', 'wq', papers / 'a.json')
     assert listed(m) == ['a']
 
 
@@ -425,7 +425,7 @@ def test_many_at_once_get_what_each_asked_for(mount):
     for t in threads:
         t.start()
     for t in threads:
-        t.join(120)
+        t.join(PATIENCE)
     assert wrong == [] and sorted(listed(m)) == sorted(f'w{n}-{i}' for n in range(8) for i in range(0, 8, 2))
 
 

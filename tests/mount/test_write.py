@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from girder_sample import noise
-from harness import LEFT, Mount, fails, run, tree, wait_for
+from harness import LEFT, PATIENCE, Mount, fails, run, tree, wait_for
 
 libc = ctypes.CDLL(None, use_errno=True)
 NOREPLACE, EXCHANGE = 1, 2              # of renameat2(2)
@@ -165,7 +165,7 @@ def test_appends_of_several_processes_are_all_there(yard, here):
     script = ('import os, sys; f = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)\n'
               'for n in range(50): os.write(f, f"{sys.argv[2]} {n} {chr(97 + n % 26) * 300}\\n".encode())')
     writers = [subprocess.Popen([sys.executable, '-c', script, str(here / 'log'), str(w)]) for w in range(4)]
-    assert [w.wait(60) for w in writers] == [0] * 4
+    assert [w.wait(PATIENCE) for w in writers] == [0] * 4
     lines = (here / 'log').read_text().splitlines()
     assert lines[0] == 'begun'
     assert sorted(lines[1:]) == sorted(f'{w} {n} {chr(97 + n % 26) * 300}' for w in range(4) for n in range(50))

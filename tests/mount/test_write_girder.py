@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from girder import RestError
 from girder_sample import noise
-from harness import Mount, errno_of, remote, run, sha512, tree, wait_for
+from harness import PATIENCE, Mount, errno_of, remote, run, sha512, tree, wait_for
 from relay import Relay
 
 MIB = 1 << 20
@@ -220,7 +220,7 @@ def test_a_rename_that_is_killed_is_done_or_undone(m, here, place, relay):
         mv = subprocess.Popen(['mv', here / 'src.txt', here / 'dst.txt'])
         wait_for(lambda: len([r for r in relay.log if r.method in ('POST', 'PUT', 'DELETE')]) > n, 'it is in the middle')
         mv.kill()
-        mv.wait(60)
+        mv.wait(PATIENCE)
         relay.delay = 0
         wait_for(lambda: not any(r.ended is None for r in relay.log) and not place.server.rest(
             'GET', 'folder', {'parentType': 'folder', 'parentId': place.id}), 'the folder of the rename is gone')
