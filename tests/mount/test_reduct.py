@@ -444,6 +444,18 @@ def test_small_records_that_are_read_in_turn_come_together(reduct, relay, far, b
     assert len(asked(relay)) <= 60
 
 
+def test_records_have_inode_numbers_in_the_order_of_their_times(reduct, far, bucket):
+    """cp -r reads by them: a server of time series finds 80 neighbours with a fraction of the work that 80 from anywhere cost."""
+    from reduct import Record
+    times = [START + n * n * 1000 for n in range(200)]
+    for entry in 'a', 'b':
+        reduct.server.write_batch(bucket, entry, [Record(ts, b'x', {}) for ts in times])
+    m = far('cache=none')
+    numbers = [[os.stat(m / f'{bucket}/{entry}/2026.03.01/00/{ts}.bin').st_ino for ts in times] for entry in 'ab']
+    assert all(n == sorted(n) for n in numbers)
+    assert len({*numbers[0], *numbers[1]}) == 2 * len(times)
+
+
 def test_what_goes_while_many_come_is_not_there(reduct, relay, far, bucket):
     from reduct import Record
     reduct.server.write_batch(bucket, 'e', [Record(START + n, b'%d' % n) for n in range(200)])
