@@ -45,6 +45,7 @@ struct cache_file {
 	bool listed;                    /* in cache->files */
 	bool forgotten;                 /* wrong bytes: the disk is not asked any more */
 	enum disk_state disk;
+	bool awaited;                   /* somebody waits until that is no longer DISK_LOOKING */
 	uint32_t *on_disk;              /* a word a block: what the disk was seen to have. A hint: the map file decides */
 	struct disk_files *open;        /* disk.c's, under its own lock: what is open of it */
 };

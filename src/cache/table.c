@@ -723,7 +723,8 @@ void table_looked(struct cache_file *f, uint32_t *on_disk)
 		}
 		f->on_disk = on_disk;
 		f->disk = on_disk ? DISK_READY : DISK_NONE;
-		pthread_cond_broadcast(&c->looked);
+		if (f->awaited)
+			pthread_cond_broadcast(&c->looked);
 		/* Who waits goes on: from disk, or by a fetch of its own. */
 		for (struct list *l = f->waiters.next, *next; l != &f->waiters; l = next) {
 			struct cache_waiter *w = waiter_of(l);
@@ -917,6 +918,7 @@ uint64_t cache_have(struct cache_file *f)
 		uint64_t key;
 		void *value;
 
+		f->awaited |= f->disk == DISK_LOOKING;
 		while (f->disk == DISK_LOOKING)
 			pthread_cond_wait(&f->cache->looked, &f->cache->lock);
 		while (map64_next(f->blocks, &it, &key, &value))

@@ -496,23 +496,18 @@ static int many_give(void *arg, size_t which, const void *data, size_t n)
 	return r;
 }
 
-/* A file of which nothing is here, all of it claimed. */
-static bool many_take(struct fs *fs, struct node *n, struct part *ret)
+/* A file of which nothing is here: all of it is claimed. Else its handle goes. */
+static bool many_claim(struct part *p)
 {
-	struct part p = {0};
+	struct handle *h = p->handle;
 	uint64_t first, count;
 
-	if (file_handle(fs, n, &p.handle) < 0)
-		return false;
-	if (p.handle->file && !cache_have(p.handle->file) &&
-	    cache_claim(p.handle->file, 0, p.handle->object.size, false, &p.claim, &first, &count) == 1) {
-		if (!first && count == p.handle->object.size) {
-			*ret = p;
+	if (h->file && !cache_have(h->file) && cache_claim(h->file, 0, h->object.size, false, &p->claim, &first, &count) == 1) {
+		if (!first && count == h->object.size)
 			return true;
-		}
-		cache_fetched(p.claim, -EAGAIN);
+		cache_fetched(p->claim, -EAGAIN);
 	}
-	handle_unref(p.handle);
+	handle_unref(h);
 	return false;
 }
 
@@ -521,10 +516,17 @@ int read_many(struct fs *fs, struct node *const nodes[], size_t n)
 	struct many x = {.fs = fs, .parts = calloc(n, sizeof(*x.parts))};
 	const struct object **list = calloc(n, sizeof(*list));
 	uint64_t at = clock_mono_ms();
+	size_t opened = 0;
 	int r = x.parts && list ? 0 : -ENOMEM;
 
+	/* All are opened before any is waited for, the last one first: the disk's threads have looked for the others then. */
 	for (size_t i = 0; r == 0 && i < n; i++)
-		if (many_take(fs, nodes[i], &x.parts[x.n])) {
+		opened += file_handle(fs, nodes[i], &x.parts[opened].handle) == 0;
+	if (opened && x.parts[opened - 1].handle->file)
+		(void)cache_have(x.parts[opened - 1].handle->file);
+	for (size_t i = 0; i < opened; i++)
+		if (many_claim(&x.parts[i])) {
+			x.parts[x.n] = x.parts[i];
 			list[x.n] = &x.parts[x.n].handle->object;
 			x.n++;
 		}
