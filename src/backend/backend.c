@@ -723,6 +723,17 @@ void backend_blame(struct upload *u)
 	memset(&noted, 0, sizeof(noted));
 }
 
+int backend_note_many(struct upload *const u[], const char *const progress[], size_t n)
+{
+	int r = 0;
+
+	if (n > 1 && u[0]->note_many)
+		return u[0]->note_many(u, progress, n);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = u[i]->note(u[i], progress[i], 0);
+	return r;
+}
+
 void backend_upload_many(struct session *s, struct upload *const u[], size_t n, int ret[])
 {
 	int r = may_write(s, s->backend->upload, -ENOTSUP);

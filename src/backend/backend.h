@@ -160,6 +160,9 @@ struct upload {
 	/* Write `progress` down, on the disk when it returns, before what it speaks of is sent; `sent` bytes are known to have been
 	 * acknowledged. A failure must end the upload: what is not written down must not be sent. */
 	int (*note)(struct upload *u, const char *progress, uint64_t sent);
+	/* The same for several of one upload_many(), of which nothing was acknowledged: all or none, and the disk is waited for once. NULL: one
+	 * by one. For backend_note_many(). */
+	int (*note_many)(struct upload *const u[], const char *const progress[], size_t n);
 	const int *cancelled;           /* looked at between requests and passed to those that may be broken off: -EINTR */
 	/* What came of it. */
 	struct object object;           /* on success: the thing as it is now at the server; the caller's to end */
@@ -492,6 +495,8 @@ void backend_report_fault(const char *op, const char *id, int err, int status, c
  * wrapper before each call; all strings copied, made printable, cut at 500 bytes; secrets of a URL left out. */
 void backend_note_fault(int status, const char *class_, const char *message, const char *request);
 
+/* For upload_many(): write these down, of which nothing was sent. A failure is that of all of them. */
+int backend_note_many(struct upload *const u[], const char *const progress[], size_t n);
 /* For upload_many(): what was noted last is why this one failed, and says nothing of the next. */
 void backend_blame(struct upload *u);
 

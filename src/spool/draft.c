@@ -642,7 +642,7 @@ int draft_forget_progress(struct draft *d)
 		d->sent = 0;
 		attempts = d->attempts;
 	}
-	r = d->row ? journal_note(d->spool->journal, d->id, NULL, 0, d->begun, attempts) : 0;
+	r = d->row ? journal_note(d->spool->journal, &(struct note){.id = d->id, .begun = d->begun, .attempts = attempts}, 1) : 0;
 	if (r < 0) {
 		d->progress = old;      /* the next change tries again */
 		return r;

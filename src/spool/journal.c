@@ -9,7 +9,8 @@
  *     kept     (seq; id; ino, version, mtime, mode, digest): kept.c's; a changed one gets a new seq
  *   Objects and attributes are JSON as in the side files (side.c).
  *
- * Changes that come while another is being written wait for it and go into one transaction together: the disk is waited for once.
+ * Changes that come while another is being written wait for it and go into one transaction together: the disk is waited for once. So do
+ * the notes of a batch of uploads, and its landings, which the uploader hands over in one call.
  * When the file turns out to be damaged it is set aside, and a fresh one takes the change; spool.c then writes down anew what
  * memory knows. Rows carry their owner, a process that holds the lock of owners/OWNER as long as it lives (recover.c).
  */
@@ -23,7 +24,6 @@
 #include "base/str.h"
 #include "spool/private.h"
 
-#define TOGETHER_MAX 256                /* changes in one transaction */
 #define BUSY_TIMES 6                    /* of 5 s each (base/db.c), while another process writes */
 #define WAL_BYTES "16777216"            /* what SQLite's own journal keeps after a large commit */
 
@@ -105,6 +105,7 @@ struct journal {
 	dev_t dev;                      /* of the file that is open */
 	ino_t ino;
 	bool stopped;
+	uint64_t commits;
 	atomic_bool lost;
 };
 
@@ -219,6 +220,15 @@ bool journal_was_lost(struct journal *j)
 	return atomic_exchange(&j->lost, false);
 }
 
+uint64_t journal_commits(struct journal *j)
+{
+	uint64_t n = 0;
+
+	WITH_LOCK(&j->lock)
+		n = j->commits;
+	return n;
+}
+
 /* ---- transactions ---- */
 
 static int run(struct journal *j, enum query q)
@@ -255,6 +265,7 @@ static int try_together(struct journal *j, struct list *changes)
 	}
 	if (one == 0)
 		one = run(j, COMMIT);
+	j->commits += one == 0;
 	if (one < 0 && j->db)
 		(void)run(j, ROLLBACK);         /* SQLite may have done so by itself; it says so in the log then */
 	return one;
@@ -423,35 +434,40 @@ int journal_meta(struct journal *j, const struct row *rows, size_t n)
 	return change(j, make_meta, &(struct rows){rows, n});
 }
 
-struct note {
-	uint64_t id, sent;
-	const char *progress;
-	int64_t begun;
-	unsigned attempts;
+struct notes {
+	const struct note *at;
+	size_t n;
 };
 
-static int make_note(struct journal *j, void *arg)
+static int make_notes(struct journal *j, void *arg)
 {
-	const struct note *n = arg;
+	const struct notes *notes = arg;
 	struct db_stmt *q = j->q[NOTE];
-	int i = 1, r = 0;
+	int r = 0;
 
-	r = bind_int(q, &i, (int64_t)n->id, r);
-	r = bind_text(q, &i, n->progress, r);
-	r = bind_int(q, &i, (int64_t)n->sent, r);
-	r = bind_int(q, &i, n->begun, r);
-	r = bind_int(q, &i, n->attempts, r);
-	return r < 0 ? r : run(j, NOTE);
+	for (size_t k = 0; r == 0 && k < notes->n; k++) {
+		const struct note *n = &notes->at[k];
+		int i = 1;
+
+		r = bind_int(q, &i, (int64_t)n->id, r);
+		r = bind_text(q, &i, n->progress, r);
+		r = bind_int(q, &i, (int64_t)n->sent, r);
+		r = bind_int(q, &i, n->begun, r);
+		r = bind_int(q, &i, n->attempts, r);
+		if (r == 0)
+			r = run(j, NOTE);
+	}
+	return r;
 }
 
-int journal_note(struct journal *j, uint64_t id, const char *progress, uint64_t sent, int64_t begun, unsigned attempts)
+int journal_note(struct journal *j, const struct note *notes, size_t n)
 {
-	return change(j, make_note, &(struct note){id, sent, progress, begun, attempts});
+	return change(j, make_notes, &(struct notes){notes, n});
 }
 
 static int make_drop(struct journal *j, void *arg)
 {
-	uint64_t id = *(uint64_t *)arg;
+	uint64_t id = *(const uint64_t *)arg;
 	int r = with_id(j, DROP, id);
 
 	if (r == 0)
@@ -465,7 +481,6 @@ int journal_drop(struct journal *j, uint64_t id)
 }
 
 struct kept_change {
-	uint64_t draft;
 	const char *id;
 	const struct kept_attr *k;
 };
@@ -488,20 +503,32 @@ static int make_kept(struct journal *j, void *arg)
 
 int journal_kept_put(struct journal *j, const char *id, const struct kept_attr *k)
 {
-	return change(j, make_kept, &(struct kept_change){0, id, k});
+	return change(j, make_kept, &(struct kept_change){id, k});
 }
 
-static int make_land(struct journal *j, void *arg)
-{
-	struct kept_change *c = arg;
-	int r = make_drop(j, &c->draft);
+struct landings {
+	const struct landing *at;
+	size_t n;
+};
 
-	return r < 0 ? r : make_kept(j, c);
+static int make_landings(struct journal *j, void *arg)
+{
+	const struct landings *all = arg;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < all->n; i++) {
+		const struct landing *l = &all->at[i];
+
+		r = make_drop(j, (void *)&l->id);
+		if (r == 0)
+			r = make_kept(j, &(struct kept_change){l->object_id, &l->kept});
+	}
+	return r;
 }
 
-int journal_land(struct journal *j, uint64_t id, const char *object_id, const struct kept_attr *k)
+int journal_land(struct journal *j, const struct landing *l, size_t n)
 {
-	return change(j, make_land, &(struct kept_change){id, object_id, k});
+	return change(j, make_landings, &(struct landings){l, n});
 }
 
 static int make_text_drop(struct journal *j, enum query q, const char *id)

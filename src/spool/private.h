@@ -29,6 +29,7 @@
 
 #define HASH_EARLY (8u << 20)           /* the digest of a draft of so many bytes is made while it goes to the disk */
 #define SMALL_MAX (64u << 10)           /* a draft of at most so many bytes lives in the journal */
+#define TOGETHER_MAX 256                /* uploads or removals that go by one request, changes in one transaction */
 #define OWNER_MAX 33                    /* 32 hexadecimal digits */
 #define HEX_MAX 17
 #define FILES_MAX 128                   /* open files of drafts that nobody is writing to the network */
@@ -178,6 +179,7 @@ int spool_enter(struct spool *s, struct draft *d);
 /* Sleep until something changed, `ms` at most. The lock is held. */
 void spool_sleep(struct spool *s, pthread_cond_t *cond, uint64_t ms);
 void spool_changed_locked(struct spool *s);     /* tell all who wait */
+size_t spool_together(const struct spool *s, bool can);  /* how many go by one request, where the server `can` take more than one */
 bool draft_is_in_table(const struct draft *d);  /* (S) */
 void spool_look_around(struct spool *s);        /* every few seconds: what a dead process left, what became of the journal */
 
@@ -280,10 +282,23 @@ void journal_stop(struct journal *j);           /* let go of the file: every cal
 void journal_close(struct journal *j);          /* NULL is fine */
 /* Was it damaged, or set aside by another process, since the last call? Then a fresh one lacks what memory knows. */
 bool journal_was_lost(struct journal *j);
+uint64_t journal_commits(struct journal *j);    /* transactions so far */
 int journal_put(struct journal *j, const struct row *r);        /* all of it, the content too */
 int journal_meta(struct journal *j, const struct row *rows, size_t n);  /* all but the content and size, in one transaction */
-int journal_note(struct journal *j, uint64_t id, const char *progress, uint64_t sent, int64_t begun, unsigned attempts);
-int journal_land(struct journal *j, uint64_t id, const char *object_id, const struct kept_attr *k);
+struct note {
+	uint64_t id, sent;
+	const char *progress;
+	int64_t begun;
+	unsigned attempts;
+};
+int journal_note(struct journal *j, const struct note *notes, size_t n);       /* in one transaction */
+/* The row goes, what was set of it is kept under the object's id. */
+struct landing {
+	uint64_t id;
+	const char *object_id;
+	struct kept_attr kept;
+};
+int journal_land(struct journal *j, const struct landing *l, size_t n);         /* in one transaction */
 int journal_drop(struct journal *j, uint64_t id);
 bool journal_has(struct journal *j, uint64_t id);
 bool journal_ended(struct journal *j, uint64_t id);             /* it has landed or was dropped: its side file is a remnant */

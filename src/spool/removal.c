@@ -16,7 +16,6 @@
 #include "base/str.h"
 #include "spool/private.h"
 
-#define TOGETHER_MAX 256                /* removals by one request, whatever the policy says */
 #define ALONE_MS 1000                   /* until there is a thread again */
 #define READERS_MS 30000                /* so long a removal waits for who reads beside it, and would be interrupted */
 #define READERS_LOOK_MS 200
@@ -611,8 +610,7 @@ static void remove_some(void *arg)
 /* S held: it goes, and with it what waits to be removed from the same directory, due or not. */
 static struct removing *collect_locked(struct spool *s, struct removal *m)
 {
-	const struct policy *p = &s->session->policy;
-	size_t most = !p->remove_defer_ms || !p->upload_batch ? 1 : p->upload_batch < TOGETHER_MAX ? p->upload_batch : TOGETHER_MAX;
+	size_t most = spool_together(s, s->session->policy.remove_defer_ms);
 	struct removing *x = malloc(sizeof(*x));
 	struct removal *e;
 

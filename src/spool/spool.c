@@ -47,6 +47,13 @@ void spool_changed_locked(struct spool *s)
 	pthread_cond_broadcast(&s->changed);
 }
 
+size_t spool_together(const struct spool *s, bool can)
+{
+	size_t n = can ? s->session->policy.upload_batch : 1;
+
+	return n < 1 ? 1 : n < TOGETHER_MAX ? n : TOGETHER_MAX;
+}
+
 /* ---- the folder ---- */
 
 static bool is_machine_id(const char *text)

@@ -7,7 +7,8 @@
  *      ├──── draft_begin() and the like: back to OPEN           refused: REFUSED
  *
  * Where the server takes several small ones by one request, those of one lane that are due go together, and the first of them waits a moment
- * for others that will be due by then; each is then on its own again.
+ * for others that will be due by then. They are noted together and land together, each by a transaction or two; whatever is otherwise about
+ * one of them is its own again.
  *
  * What is to be seen only once it is true is told last: the hook first, then the state. Nothing is sent before the journal has what
  * it needs to go on after a crash: the row since the commit, the chunk in flight by note().
@@ -30,7 +31,7 @@
 #define READ_BYTES (256u << 10)
 #define ALONE_MS 1000                   /* until there is a thread again */
 #define IDLE_MS 5000
-#define BATCH_MAX 256                   /* uploads in one batch, whatever the policy says */
+#define LAND_MAX 48                     /* of a batch land by one transaction, each draft locked meanwhile */
 #define BATCH_SHARE 8                   /* none of them has more than this part of what all may have */
 #define GATHER_MS 300                   /* so long the first of a batch that is not full waits for those that will be due by then */
 #define GATHER_LOOK 256                 /* drafts of the queue that are looked at for them */
@@ -191,23 +192,17 @@ static bool is_unchanged(struct job *j, const char *other, const char *other_hex
 	return same;
 }
 
-static int note(struct upload *u, const char *progress, uint64_t sent)
+/* After a crash there is no copy that its upload could go on with: what is noted is only that there was one. */
+static struct note note_of(const struct job *j, const char *progress, uint64_t sent)
 {
-	struct job *j = (struct job *)u;
-	struct draft *d = j->d;
-	char *copy = NULL;
-	int r = str_dup(progress, &copy);
+	return (struct note){j->d->id, sent, j->apart ? NULL : progress, j->u.begun, j->attempts};
+}
 
-	FAILPOINT("spool.note.before");
-	/* After a crash there is no copy that its upload could go on with: what is noted is only that there was one. */
-	if (r == 0)
-		r = journal_note(d->spool->journal, d->id, j->apart ? NULL : progress, sent, u->begun, j->attempts);
-	FAILPOINT("spool.note.after");
-	if (r < 0) {
-		free(copy);
-		j->local = true;
-		return r;
-	}
+/* It is in the journal; `copy` is taken over. */
+static void noted(struct job *j, char *copy, uint64_t sent)
+{
+	struct draft *d = j->d;
+
 	if (j->apart) {
 		free(j->noted);
 		j->noted = copy;
@@ -223,6 +218,55 @@ static int note(struct upload *u, const char *progress, uint64_t sent)
 		}
 		d->sent = sent;
 	}
+}
+
+static int note_many(struct upload *const u[], const char *const progress[], size_t n)
+{
+	struct spool *s = ((struct job *)u[0])->d->spool;
+	struct note *notes = calloc(n, sizeof(*notes));
+	char **copies = calloc(n, sizeof(*copies));
+	int r = notes && copies ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		notes[i] = note_of((struct job *)u[i], progress[i], 0);
+		r = str_dup(progress[i], &copies[i]);
+	}
+	FAILPOINT("spool.note.before");
+	if (r == 0)
+		r = journal_note(s->journal, notes, n);
+	FAILPOINT("spool.note.after");
+	for (size_t i = 0; i < n; i++) {
+		struct job *j = (struct job *)u[i];
+
+		if (r == 0)
+			noted(j, TAKE(copies[i]), 0);
+		else
+			j->local = true;
+		if (copies)
+			free(copies[i]);
+	}
+	free(copies);
+	free(notes);
+	return r;
+}
+
+static int note(struct upload *u, const char *progress, uint64_t sent)
+{
+	struct job *j = (struct job *)u;
+	struct note one = note_of(j, progress, sent);
+	char *copy = NULL;
+	int r = str_dup(progress, &copy);
+
+	FAILPOINT("spool.note.before");
+	if (r == 0)
+		r = journal_note(j->d->spool->journal, &one, 1);
+	FAILPOINT("spool.note.after");
+	if (r < 0) {
+		free(copy);
+		j->local = true;
+		return r;
+	}
+	noted(j, copy, sent);
 	return 0;
 }
 
@@ -402,6 +446,7 @@ static int fill_upload(struct job *j)
 	j->u.took_attrs = j->u.took_mtime = false;
 	j->u.progress = j->progress;
 	j->u.note = note;
+	j->u.note_many = note_many;
 	j->u.cancelled = &j->d->cancel;
 	free(TAKE(j->u.why));
 	return 0;
@@ -556,30 +601,32 @@ static void forget_removals(struct draft *d, const struct attrs *sent)
 	}
 }
 
-/* (D) held: the row goes, what was set of it is kept. */
-static int land(struct job *j)
+/* (D) held: what is kept of it when its row goes. */
+static void before_landing(struct job *j, struct landing *ret)
+{
+	struct draft *d = j->d;
+	struct kept_attr before = {0};
+
+	*ret = (struct landing){d->id, j->u.object.id, {.ino = d->ino, .version = j->u.object.version, .mtime = d->mtime, .mode = d->mode}};
+	if (!ret->kept.mode && kept_get(d->spool, ret->object_id, &before) == 1)
+		ret->kept.mode = before.mode;
+	kept_attr_done(&before);
+	if (ret->kept.version)
+		memcpy(ret->kept.digest, j->digest, sizeof(ret->kept.digest));
+	side_remove(d);
+}
+
+/* (D) held: its row has gone, or not. */
+static int after_landing(struct job *j, const struct landing *l, int r)
 {
 	struct draft *d = j->d;
 	struct spool *s = d->spool;
-	struct kept_attr before = {0}, k = {.ino = d->ino, .version = j->u.object.version, .mtime = d->mtime, .mode = d->mode};
-	struct object copy, old;
-	int r = object_copy(&j->u.object, &copy);
+	struct object copy = {0}, old;
 
-	if (r < 0)
-		return r;
-	if (!k.mode && kept_get(s, copy.id, &before) == 1)
-		k.mode = before.mode;
-	kept_attr_done(&before);
-	if (k.version)
-		memcpy(k.digest, j->digest, sizeof(k.digest));
-	side_remove(d);
-	FAILPOINT("spool.land.before");
-	r = journal_land(s->journal, d->id, copy.id, &k);
-	FAILPOINT("spool.land.after");
 	if (r == 0)
-		r = kept_note(s, copy.id, &k);
+		r = object_copy(&j->u.object, &copy);
 	if (r == 0)
-		kept_trim(s);
+		r = kept_note(s, copy.id, &l->kept);
 	if (r < 0) {
 		object_done(&copy);
 		(void)side_write(d, !d->small); /* it is owed as before */
@@ -602,6 +649,23 @@ static int land(struct job *j)
 	object_done(&copy);
 	draft_shown(d);
 	return 0;
+}
+
+/* (D) of each held: the rows go, what was set of them is kept; ret[i] is what became of the i-th. */
+static void land(struct job *const jobs[], size_t n, int ret[])
+{
+	struct spool *s = jobs[0]->d->spool;
+	struct landing l[LAND_MAX] = {0};
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		before_landing(jobs[i], &l[i]);
+	FAILPOINT("spool.land.before");
+	r = journal_land(s->journal, l, n);
+	FAILPOINT("spool.land.after");
+	for (size_t i = 0; i < n; i++)
+		ret[i] = after_landing(jobs[i], &l[i], r);
+	kept_trim(s);
 }
 
 /* (D) held: a time was set that the server is to have, and has not. */
@@ -641,6 +705,12 @@ static void told_time(struct job *j)
 	free(last->name);
 }
 
+/* (D) held: nothing that goes along is owed any more. */
+static bool is_settled(struct job *j)
+{
+	return in_common(&j->d->attrs, &j->there) == j->d->attrs.list.n && !owes_time(j);
+}
+
 /* The content is at the server: u.object. What goes along follows, and then it is over. The draft shows it until then: whoever looks
  * finds it there or, once the hook has told of the object, at the server. */
 static int settle(struct job *j)
@@ -657,8 +727,8 @@ static int settle(struct job *j)
 
 		WITH_LOCK(&d->lock) {
 			done = in_common(&d->attrs, &j->there);
-			if (done == d->attrs.list.n && !owes_time(j)) {
-				r = land(j);
+			if (is_settled(j)) {
+				land(&j, 1, &r);
 				landed = true;
 				break;
 			}
@@ -890,8 +960,40 @@ static void pay(void *arg)
 
 struct batch {
 	size_t n;
-	struct draft *drafts[BATCH_MAX];
+	struct draft *drafts[TOGETHER_MAX];
 };
+
+/* Their contents are at the server. Those of which that is all leave together, the others one by one. Their locks are held together, which nobody
+ * else does: who holds one waits for no other. */
+static void close_together(struct job *const all[], size_t n)
+{
+	struct job *jobs[LAND_MAX];
+	int ret[LAND_MAX];
+	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		pthread_mutex_lock(&all[i]->d->lock);
+		if (is_settled(all[i]))
+			jobs[k++] = all[i];
+		else
+			pthread_mutex_unlock(&all[i]->d->lock);
+	}
+	if (k)
+		land(jobs, k, ret);
+	for (size_t i = 0; i < k; i++)
+		pthread_mutex_unlock(&jobs[i]->d->lock);
+	for (size_t i = 0, at = 0; i < n; i++) {
+		struct job *j = all[i];
+
+		if (at == k || j != jobs[at]) {
+			close_job(j, 0);
+			continue;
+		}
+		j->local = ret[at] < 0;
+		leave(j, ret[at++]);
+		job_done(j);
+	}
+}
 
 /* Those of which nothing is to be sent leave at once; what became of the others is told of each by itself. */
 static void pay_many(void *arg)
@@ -899,9 +1001,10 @@ static void pay_many(void *arg)
 	struct batch *b = arg;
 	struct spool *s = b->drafts[0]->spool;
 	struct job *jobs = calloc(b->n, sizeof(*jobs));
-	struct upload *u[BATCH_MAX];
-	int ret[BATCH_MAX];
-	size_t n = 0;
+	struct upload *u[TOGETHER_MAX];
+	struct job *there[LAND_MAX];
+	int ret[TOGETHER_MAX];
+	size_t n = 0, k = 0;
 
 	for (size_t i = 0; i < b->n; i++) {
 		struct job alone = {.d = b->drafts[i], .u.fd = -1, .in_batch = true}, *j = jobs ? &jobs[n] : &alone;
@@ -925,10 +1028,19 @@ static void pay_many(void *arg)
 		backend_upload_many(s->session, u, n, ret);
 	FAILPOINT("spool.upload.after");
 	for (size_t i = 0; i < n; i++) {
-		if (ret[i] == 0)
-			went_along(&jobs[i]);
-		close_job(&jobs[i], send_aside(&jobs[i], ret[i]));
+		if (ret[i] < 0) {
+			close_job(&jobs[i], send_aside(&jobs[i], ret[i]));
+			continue;
+		}
+		went_along(&jobs[i]);
+		there[k++] = &jobs[i];
+		if (k == LAND_MAX) {
+			close_together(there, k);
+			k = 0;
+		}
 	}
+	if (k)
+		close_together(there, k);
 	WITH_LOCK(&s->lock) {
 		s->running--;
 		pthread_cond_signal(&s->work);
@@ -983,9 +1095,7 @@ static bool is_small(const struct spool *s, const struct draft *d)
 /* How many go together. */
 static size_t batch_most(const struct spool *s)
 {
-	size_t n = s->session->backend->upload_many ? s->session->policy.upload_batch : 1;
-
-	return n < BATCH_MAX ? n : BATCH_MAX;
+	return spool_together(s, s->session->backend->upload_many);
 }
 
 /* Nobody waits for it, and no attempt of it has failed. */

@@ -293,6 +293,62 @@ static void small_ones_that_come_in_turn_fill_their_batches(void **state)
 	spool_free(s);
 }
 
+static void a_batch_waits_for_the_disk_a_few_times_and_not_for_each(void **state)
+{
+	struct world *w = *state;
+	struct spool *s = in_batches(w, 80);
+	struct draft *d[60];
+	uint64_t before, at;
+
+	w->note_together = true;
+	at = one_after_the_other(s, d, COUNT(d), 0);
+	before = journal_commits(s->journal);
+	turn_to(s, at);
+	all_land(d, COUNT(d));
+	assert_int_equal(SEEN(w, most_together), COUNT(d));
+	assert_int_equal(SEEN(w, noted_to), 0);
+	assert_in_range(journal_commits(s->journal) - before, 2, 3);
+	for (unsigned i = 0; i < COUNT(d); i++) {
+		struct kept_attr k;
+		char id[16];
+
+		snprintf(id, sizeof(id), "file/%u", i + 1);
+		assert_int_equal(kept_get(s, id, &k), 1);
+		assert_true(k.ino == 77 && k.digest[0]);
+		kept_attr_done(&k);
+	}
+	spool_free(s);
+}
+
+/* In a batch too, what is set of one while the others land is at the server in the end. */
+static void of_a_batch_each_goes_on_by_itself(void **state)
+{
+	struct world *w = *state;
+	struct spool *s = in_batches(w, 80);
+	struct draft *d[4];
+	uint64_t at = one_after_the_other(s, d, COUNT(d), 0);
+	struct kept_attr k;
+	struct thing *t;
+
+	w->note_together = true;
+	assert_int_equal(draft_set_attr(d[1], "x", "1", 1), 0);
+	assert_int_equal(draft_set_mode(d[2], S_IFREG | 0600), 0);
+	turn_to(s, at);
+	for (unsigned i = 0; i < COUNT(d); i++)
+		assert_true(comes_to(d[i], DRAFT_DONE));
+	assert_int_equal(SEEN(w, batches), 1);
+	assert_int_equal(SEEN(w, attrs_calls), 1);
+	WITH_LOCK(&w->lock) {
+		t = &w->things[1];
+		assert_string_equal(t->attrs, "x=1;");
+	}
+	assert_int_equal(kept_get(s, "file/3", &k), 1);
+	assert_int_equal(k.mode, S_IFREG | 0600);
+	kept_attr_done(&k);
+	all_land(d, COUNT(d));
+	spool_free(s);
+}
+
 static void a_single_small_one_does_not_wait(void **state)
 {
 	struct world *w = *state;
@@ -1723,6 +1779,8 @@ int main(void)
 		TEST(small_ones_of_a_lane_go_together),
 		TEST(small_ones_that_come_within_a_moment_go_together),
 		TEST(small_ones_that_come_in_turn_fill_their_batches),
+		TEST(a_batch_waits_for_the_disk_a_few_times_and_not_for_each),
+		TEST(of_a_batch_each_goes_on_by_itself),
 		TEST(a_single_small_one_does_not_wait),
 		TEST(what_somebody_waits_for_does_not_wait_for_others),
 		TEST(a_passing_failure_is_tried_again),

@@ -58,6 +58,8 @@ struct world {
 	bool attrs_stalled;             /* set_attrs() waits until it is false, what it was given is at the server by then */
 	bool lanes;                     /* one lane for each directory */
 	const char *refuse_name;        /* of a batch this one is refused */
+	bool note_together;             /* a batch is noted before anything of it is sent */
+	int noted_to;                   /* what that came to */
 	bool no_digest;
 	/* What it saw. */
 	unsigned batches, most_together, removed_together;
@@ -75,6 +77,22 @@ struct world {
 	unsigned refused_removals, other_removals;
 	char removal_words[64];
 };
+
+/* A member of the world, read under its lock. */
+#define SEEN(w, member)                               \
+	({                                            \
+		__typeof__((w)->member) _v;           \
+		pthread_mutex_lock(&(w)->lock);       \
+		_v = (w)->member;                     \
+		pthread_mutex_unlock(&(w)->lock);     \
+		_v;                                   \
+	})
+#define SET(w, member, value)                         \
+	do {                                          \
+		pthread_mutex_lock(&(w)->lock);       \
+		(w)->member = (value);                \
+		pthread_mutex_unlock(&(w)->lock);     \
+	} while (0)
 
 static MAYBE struct world *world_of(const struct session *s)
 {
@@ -265,6 +283,19 @@ static MAYBE void fake_upload_many(struct session *s, struct upload *const u[], 
 	WITH_LOCK(&w->lock) {
 		w->batches++;
 		w->most_together = n > w->most_together ? (unsigned)n : w->most_together;
+	}
+	if (w->note_together) {
+		const char *texts[THINGS_MAX];
+		int r;
+
+		for (size_t i = 0; i < n; i++)
+			texts[i] = u[i]->name;
+		r = backend_note_many(u, texts, n);
+		SET(w, noted_to, r);
+		for (size_t i = 0; r < 0 && i < n; i++)
+			ret[i] = r;
+		if (r < 0)
+			return;
 	}
 	for (size_t i = 0; i < n; i++)
 		ret[i] = w->refuse_name && strcmp(u[i]->name, w->refuse_name) == 0 ? -ENOSPC : fake_upload(s, u[i]);
@@ -592,22 +623,6 @@ static MAYBE bool comes_to(struct draft *d, enum draft_state want)
 			pause_ms(2);                                               \
 		if (!_left)                                                        \
 			fail_msg("waited in vain for %s", #condition);             \
-	} while (0)
-
-/* A member of the world, read under its lock. */
-#define SEEN(w, member)                               \
-	({                                            \
-		__typeof__((w)->member) _v;           \
-		pthread_mutex_lock(&(w)->lock);       \
-		_v = (w)->member;                     \
-		pthread_mutex_unlock(&(w)->lock);     \
-		_v;                                   \
-	})
-#define SET(w, member, value)                         \
-	do {                                          \
-		pthread_mutex_lock(&(w)->lock);       \
-		(w)->member = (value);                \
-		pthread_mutex_unlock(&(w)->lock);     \
 	} while (0)
 
 /* Does the server have this, under this name, in the_dir? */

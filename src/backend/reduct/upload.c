@@ -415,12 +415,42 @@ static int know_bucket(struct reduct *r, const char *name, struct bucket **ret)
 }
 
 /* "TIME BUCKET/ENTRY" */
+static int write_note(const struct item *it, char **ret)
+{
+	return str_fmt(ret, "%" PRIu64 " %s/%s", it->ts, it->in.bucket, it->in.entry);
+}
+
 static int note_ts(struct item *it)
 {
 	_cleanup_free_ char *text = NULL;
-	int e = str_fmt(&text, "%" PRIu64 " %s/%s", it->ts, it->in.bucket, it->in.entry);
+	int e = write_note(it, &text);
 
 	return e < 0 ? e : it->u->note(it->u, text, 0);
+}
+
+/* Those of which nothing is wrong so far; the result of each is set. */
+static void note_all(struct item *const its[], size_t n)
+{
+	struct upload **u = calloc(n, sizeof(*u));
+	char **texts = calloc(n, sizeof(*texts));
+	size_t k = 0;
+	int e = u && texts ? 0 : -ENOMEM;
+
+	for (size_t i = 0; e == 0 && i < n; i++) {
+		if (its[i]->result < 0)
+			continue;
+		u[k] = its[i]->u;
+		e = write_note(its[i], &texts[k++]);
+	}
+	if (e == 0)
+		e = backend_note_many(u, (const char *const *)texts, k);
+	for (size_t i = 0; e < 0 && i < n; i++)
+		if (its[i]->result == 0)
+			its[i]->result = e;
+	for (size_t i = 0; i < k; i++)
+		free(texts[i]);
+	free(texts);
+	free(u);
 }
 
 static bool noted_ts(const struct item *it, uint64_t *ret)
@@ -965,13 +995,11 @@ static void plan_batch(struct reduct *r, struct item *items, size_t n, const str
 			backend_blame(it->u);
 	}
 	qsort(ret, k, sizeof(*ret), by_ts);
-	for (size_t i = 0; i < k; i++) {
-		/* Two of one time, and what cannot be noted, go alone, or not. */
-		if (i && ret[i]->ts == ret[i - 1]->ts)
+	/* Two of one time, and what cannot be noted, go alone, or not. */
+	for (size_t i = 1; i < k; i++)
+		if (ret[i]->ts == ret[i - 1]->ts)
 			ret[i]->result = -EAGAIN;
-		else
-			ret[i]->result = note_ts(ret[i]);
-	}
+	note_all(ret, k);
 	*ret_n = 0;
 	for (size_t i = 0; i < k; i++)
 		if (ret[i]->result == 0)
