@@ -82,6 +82,19 @@ int file_fsync_dir(const char *path)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
+int file_create(const char *path, const void *data, size_t n, mode_t mode)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = file_pwrite_all(fd, data, n, 0);
+	if (r < 0)
+		(void)unlink(path);     /* half-written; the error is reported anyway */
+	return r;
+}
+
 /* Beside it, then over it. */
 static int replace(const char *path, const void *data, size_t n, mode_t mode, bool sync)
 {

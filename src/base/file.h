@@ -13,6 +13,8 @@ int file_pread_all(int fd, void *p, size_t n, off_t at);
 int file_pwrite_all(int fd, const void *p, size_t n, off_t at);
 /* The whole file; longer than ret->max is -EMSGSIZE. */
 int file_read_whole(const char *path, struct buf *ret);
+/* A new file: -EEXIST. Nothing is waited for: whoever dies meanwhile leaves a part of it, and so may a power cut. */
+int file_create(const char *path, const void *data, size_t n, mode_t mode);
 /* Write beside it, fsync, rename over it, fsync the folder: the old content or the new one, never a part. */
 int file_write_atomic(const char *path, const void *data, size_t n, mode_t mode);
 /* The same without waiting for the disk: a killed process leaves the old content or the new one, a power cut perhaps neither. */

@@ -1,4 +1,8 @@
-/* content.c - the bytes of a draft: a sparse file, and which parts of its base are not here yet.
+/* content.c - the bytes of a draft: memory or a sparse file, and which parts of its base are not here yet.
+ *
+ * A small one is in memory, as long as there is room for it (MEMORY_MAX): making a file, naming it and removing it costs more than 4 KiB do.
+ * What is committed of it is in the journal and in the side file; what is not goes with the process. It gets a file when it grows, and when an
+ * earlier process has left it.
  *
  * As long as a draft is not owed its file is called HEX.open-OWNER, once it is owed HEX, and when it is at the server or dropped
  * HEX.done-OWNER, until the last reference goes: so a crash leaves no file of which nobody knows what it is. When what was
@@ -10,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -45,6 +50,62 @@ int draft_set_file(struct draft *d, const char *tail)
 	free(d->file);
 	d->file = TAKE(path);
 	return 0;
+}
+
+/* ---- in memory ---- */
+
+bool draft_in_memory(const struct draft *d)
+{
+	return !d->file && (d->bytes || !d->size);
+}
+
+void draft_free_bytes(struct draft *d)
+{
+	if (!d->bytes)
+		return;
+	free(TAKE(d->bytes));
+	WITH_LOCK(&d->spool->lock)
+		d->spool->in_memory -= d->bytes_room;
+	d->bytes_room = 0;
+}
+
+static bool disk_is_filling(const struct spool *s)
+{
+	struct statvfs v;
+
+	return statvfs(s->drafts_dir, &v) < 0 || (uint64_t)v.f_bavail * v.f_frsize < MEMORY_DISK_MIN;
+}
+
+bool draft_to_memory(struct draft *d, uint64_t end)
+{
+	struct spool *s = d->spool;
+	uint64_t want = end > d->size ? end : d->size;
+	bool fits = false;
+	char *p;
+
+	if (d->file || want > SMALL_MAX)
+		return false;
+	want = (want + DISK_BLOCK - 1) / DISK_BLOCK * DISK_BLOCK;
+	if (d->bytes && want <= d->bytes_room)
+		return true;
+	if (!d->bytes && disk_is_filling(s))
+		return false;
+	WITH_LOCK(&s->lock) {
+		fits = s->in_memory + want - d->bytes_room <= MEMORY_MAX;
+		if (fits)
+			s->in_memory += want - d->bytes_room;
+	}
+	p = fits ? realloc(d->bytes, want ? want : 1) : NULL;
+	if (!p) {
+		if (fits)
+			WITH_LOCK(&s->lock)
+				s->in_memory -= want - d->bytes_room;
+		return false;
+	}
+	memset(p + d->bytes_room, 0, want - d->bytes_room);
+	d->bytes = p;
+	d->bytes_room = want;
+	return true;
 }
 
 /* ---- open files ---- */
@@ -103,7 +164,7 @@ int draft_file(struct draft *d, bool make)
 		if (fd < 0)
 			return -errno;
 	} else {
-		if (!make)
+		if (!make && !d->bytes)
 			return -ENOENT;
 		r = draft_path(d, d->gen, d->dropped ? "done" : "open", &path);
 		if (r < 0)
@@ -111,12 +172,13 @@ int draft_file(struct draft *d, bool make)
 		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 		if (fd < 0)
 			return -errno;
-		if (d->size && ftruncate(fd, (off_t)d->size) < 0) {
-			r = -errno;
+		r = d->bytes ? file_pwrite_all(fd, d->bytes, d->size, 0) : d->size && ftruncate(fd, (off_t)d->size) < 0 ? -errno : 0;
+		if (r < 0) {
 			close(fd);
-			(void)unlink(path);     /* empty */
+			(void)unlink(path);     /* what is in it is in memory too */
 			return r;
 		}
+		draft_free_bytes(d);
 		d->file = TAKE(path);
 	}
 	d->fd = fd;
@@ -136,7 +198,9 @@ void draft_measure(struct draft *d)
 	struct stat st;
 	uint64_t used = 0;
 
-	if (d->file && (d->fd >= 0 ? fstat(d->fd, &st) : stat(d->file, &st)) == 0)
+	if (d->bytes)           /* it will be, in the side file */
+		used = (d->size + DISK_BLOCK - 1) / DISK_BLOCK * DISK_BLOCK;
+	else if (d->file && (d->fd >= 0 ? fstat(d->fd, &st) : stat(d->file, &st)) == 0)
 		used = (uint64_t)st.st_blocks * 512;
 	WITH_LOCK(&s->lock) {
 		if (used < d->used) {
@@ -154,6 +218,8 @@ static uint64_t count_new(struct draft *d, uint64_t at, uint64_t n)
 	uint64_t end = (at + n + DISK_BLOCK - 1) / DISK_BLOCK * DISK_BLOCK, count = 0;
 
 	at -= at % DISK_BLOCK;
+	if (d->bytes)
+		return end > d->used ? end - d->used : 0;
 	if (d->fd < 0)
 		return end - at;
 	while (at < end) {
@@ -282,11 +348,35 @@ int draft_before_change(struct draft *d)
 	return 0;
 }
 
+/* D held: it will be in memory or in a file, which there is now: 0, or its descriptor. */
+static int place(struct draft *d, uint64_t end)
+{
+	return draft_to_memory(d, end) ? 0 : draft_file(d, true);
+}
+
+/* ... where place() said. */
+static int put(struct draft *d, int fd, const void *p, size_t n, uint64_t at)
+{
+	if (!d->bytes)
+		return file_pwrite_all(fd, p, n, (off_t)at);
+	memcpy(d->bytes + at, p, n);
+	return 0;
+}
+
 static void written_now(struct draft *d)
 {
 	d->mtime = clock_wall();
 	d->mtime_set = false;
 	draft_shown(d);
+}
+
+/* D held: what is behind its end becomes zeros, as far as there is something. */
+static void cut_off(struct draft *d, int fd, uint64_t end)
+{
+	if (!d->bytes)
+		(void)ftruncate(fd, (off_t)d->size);
+	else if (end > d->size)
+		memset(d->bytes + d->size, 0, end - d->size);
 }
 
 int draft_write(struct draft *d, const void *p, size_t n, uint64_t at)
@@ -302,19 +392,19 @@ int draft_write(struct draft *d, const void *p, size_t n, uint64_t at)
 		r = draft_before_change(d);
 		if (r < 0)
 			break;
-		fd = draft_file(d, true);
+		fd = place(d, at + n);
 		r = fd < 0 ? fd : take_room(d, at, n, &taken);
 		if (r < 0) {
 			draft_shown(d);
 			break;
 		}
-		r = file_pwrite_all(fd, p, n, (off_t)at);
+		r = put(d, fd, p, n, at);
 		if (r == 0)
 			r = extents_remove(&d->missing, at, at + n);
 		if (r == 0 && at + n > d->size)
 			d->size = at + n;
 		else if (r < 0 && at + n > d->size)
-			(void)ftruncate(fd, (off_t)d->size);    /* what came of it is not to be seen when the file grows */
+			cut_off(d, fd, at + n); /* what came of it is not to be seen when the file grows */
 		written_now(d);
 		room_back(d, taken);
 	}
@@ -331,6 +421,7 @@ static void begin_new_file(struct draft *d)
 
 int draft_truncate(struct draft *d, uint64_t size)
 {
+	uint64_t was;
 	int fd, r = 0;
 
 	if (size > OBJECT_SIZE_MAX)
@@ -341,14 +432,17 @@ int draft_truncate(struct draft *d, uint64_t size)
 			break;
 		if (size == 0 && d->row && !d->small && d->file && !d->old_file) {
 			begin_new_file(d);
-		} else if (d->file) {
+		} else if (d->file || (d->bytes && !draft_to_memory(d, size))) {
 			fd = draft_file(d, false);
 			r = fd < 0 ? fd : ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
 		}
 		if (r < 0)
 			break;
 		(void)extents_remove(&d->missing, size, UINT64_MAX);    /* at the end there is nothing to split */
+		was = d->size;
 		d->size = size;
+		if (d->bytes)
+			cut_off(d, -1, was);
 		written_now(d);
 		draft_measure(d);
 	}
@@ -405,11 +499,11 @@ int draft_fill(struct draft *d, uint64_t at, const void *p, size_t n)
 
 	WITH_LOCK(&d->lock) {
 		while (r == 0 && extents_first(&d->missing, at, at + n, &e)) {
-			fd = draft_file(d, true);
+			fd = place(d, e.end);
 			r = fd < 0 ? fd : take_room(d, e.first, e.end - e.first, &taken);
 			if (r < 0)
 				break;
-			r = file_pwrite_all(fd, (const char *)p + (e.first - at), e.end - e.first, (off_t)e.first);
+			r = put(d, fd, (const char *)p + (e.first - at), e.end - e.first, e.first);
 			if (r == 0)
 				r = extents_remove(&d->missing, e.first, e.end);
 			room_back(d, taken);
@@ -433,7 +527,9 @@ int draft_read(struct draft *d, void *p, size_t n, uint64_t at, size_t *ret_n)
 			r = -EAGAIN;
 			break;
 		}
-		if (!d->file) {
+		if (d->bytes) {
+			memcpy(p, d->bytes + at, n);
+		} else if (!d->file) {
 			memset(p, 0, n);
 		} else {
 			fd = draft_file(d, false);
@@ -445,12 +541,16 @@ int draft_read(struct draft *d, void *p, size_t n, uint64_t at, size_t *ret_n)
 	return r == -ENODATA ? -EIO : r;        /* somebody else has cut the file */
 }
 
-/* lseek() on the file, which there may not be; never behind the draft's end. */
+/* lseek() on the file, which there may not be; never behind the draft's end. In memory all of it is data. */
 static uint64_t seek_in_file(struct draft *d, uint64_t at, int whence)
 {
-	int fd = draft_file(d, false);
-	off_t to = fd < 0 ? -1 : lseek(fd, (off_t)at, whence);
+	int fd;
+	off_t to;
 
+	if (d->bytes)
+		return whence == SEEK_DATA ? at : d->size;
+	fd = draft_file(d, false);
+	to = fd < 0 ? -1 : lseek(fd, (off_t)at, whence);
 	if (to < 0)
 		return whence == SEEK_HOLE && fd < 0 ? at : d->size;
 	return (uint64_t)to < d->size ? (uint64_t)to : d->size;

@@ -1,7 +1,7 @@
 /* draft.c - the life of a draft: made, committed, due, retargeted, dropped. The bytes are content.c's, sending them uploader.c's.
  *
- * Committing makes what was written safe, in this order: the content (a small one goes into the journal with its row, a larger one is
- * synced), the side file, the row. Only the row makes it owed. When it has landed or was dropped, the side file goes first and the
+ * Committing makes what was written safe, in this order: the content (a small one goes into the side file and into the journal with its row, a
+ * larger one is synced), the side file, the row: for a small one a file is made, and the disk waited for once. Only the row makes it owed. When it has landed or was dropped, the side file goes first and the
  * row last, and the journal remembers the id: a side file that a power cut brings back is then no draft.
  */
 #include <errno.h>
@@ -44,6 +44,7 @@ void draft_free(struct draft *d)
 	if (!d)
 		return;
 	draft_close_file(d);
+	draft_free_bytes(d);
 	if (d->file && (d->state == DRAFT_DONE || d->state == DRAFT_DROPPED))
 		(void)unlink(d->file);  /* nobody needs it; a remnant goes at the next start */
 	object_done(&d->dir);
@@ -299,7 +300,7 @@ int draft_key(struct draft *d, char **ret)
 int draft_draw_id(struct spool *s, uint64_t *ret)
 {
 	for (;;) {
-		_cleanup_free_ char *path = NULL;
+		_cleanup_free_ char *path = NULL, *side = NULL;
 		uint64_t id = 0;
 		bool taken = false;
 		int r;
@@ -312,9 +313,11 @@ int draft_draw_id(struct spool *s, uint64_t *ret)
 		if (taken)
 			continue;
 		r = str_fmt(&path, "%s/%012llx", s->drafts_dir, (unsigned long long)id);
+		if (r == 0)
+			r = str_fmt(&side, "%s.json", path);
 		if (r < 0)
 			return r;
-		if (access(path, F_OK) < 0) {
+		if (access(path, F_OK) < 0 && access(side, F_OK) < 0) {
 			*ret = id;
 			return 0;
 		}
@@ -416,22 +419,33 @@ int draft_write_row(struct draft *d)
 	return r;
 }
 
+/* D held: the content of a small one. *ret_own, where it is not in memory, is malloc'ed. */
+static int small_content(struct draft *d, const void **ret, char **ret_own)
+{
+	int fd, r = 0;
+
+	*ret = d->bytes;
+	if (d->bytes)
+		return 0;
+	*ret = *ret_own = calloc(1, d->size + 1);
+	if (!*ret_own)
+		return -ENOMEM;
+	if (d->file) {
+		fd = draft_file(d, false);
+		r = fd < 0 ? fd : file_pread_all(fd, *ret_own, d->size, 0);
+	}
+	return r;
+}
+
 int draft_put_row(struct draft *d)
 {
 	_cleanup_free_ char *bytes = NULL;
 	struct texts t;
 	struct row row;
-	int fd, r = draft_row(d, &t, &row);
+	int r = draft_row(d, &t, &row);
 
 	if (r == 0 && d->size <= SMALL_MAX) {
-		bytes = calloc(1, d->size + 1);
-		if (!bytes)
-			r = -ENOMEM;
-		if (r == 0 && d->file) {
-			fd = draft_file(d, false);
-			r = fd < 0 ? fd : file_pread_all(fd, bytes, d->size, 0);
-		}
-		row.blob = bytes;
+		r = small_content(d, &row.blob, &bytes);
 		row.blob_n = d->size;
 	}
 	if (r == 0)
@@ -450,10 +464,12 @@ static int commit(struct draft *d)
 		if (!d->row)
 			d->shown.since = clock_wall();
 	FAILPOINT("spool.commit.begin");
-	fd = draft_file(d, true);
-	if (fd >= 0 && d->size >= HASH_EARLY)
-		uploader_hash(d);       /* it takes as long as the disk: both at once */
-	r = fd < 0 ? fd : !small && fdatasync(fd) < 0 ? -errno : 0;
+	if (!draft_in_memory(d) && !draft_to_memory(d, d->size)) {
+		fd = draft_file(d, true);
+		if (fd >= 0 && d->size >= HASH_EARLY)
+			uploader_hash(d);       /* it takes as long as the disk: both at once */
+		r = fd < 0 ? fd : !small && fdatasync(fd) < 0 ? -errno : 0;
+	}
 	FAILPOINT("spool.commit.data");
 	if (r == 0)
 		r = draft_set_file(d, NULL);

@@ -29,6 +29,8 @@
 
 #define HASH_EARLY (8u << 20)           /* the digest of a draft of so many bytes is made while it goes to the disk */
 #define SMALL_MAX (64u << 10)           /* a draft of at most so many bytes lives in the journal */
+#define MEMORY_MAX (32u << 20)          /* so much of small ones is in memory, and in no file of its own */
+#define MEMORY_DISK_MIN (256u << 20)    /* ... while so much of the disk is free: a disk that is full is to be heard of by write */
 #define TOGETHER_MAX 256                /* uploads or removals that go by one request, changes in one transaction */
 #define OWNER_MAX 33                    /* 32 hexadecimal digits */
 #define HEX_MAX 17
@@ -77,7 +79,9 @@ struct draft {
 	uint64_t size;                  /* (D) */
 	struct extents missing;         /* (D) what belongs to base and is not here */
 	int fd;                         /* (D) -1: not open now */
-	char *file;                     /* (D) its path; NULL: there is no file yet, all of it zeros or missing */
+	char *file;                     /* (D) its path; NULL: there is no file yet: `bytes`, or all of it zeros or missing */
+	char *bytes;                    /* (D) the content of a small one that has no file; behind its size zeros */
+	size_t bytes_room;              /* (D) */
 	char *old_file;                 /* (D) what a crash falls back to since it was truncated; or NULL */
 	unsigned gen;                   /* (D) which of its files holds the content */
 	bool committed, dirty, row;     /* (D) row: the journal has one of it */
@@ -164,6 +168,7 @@ struct spool {
 	struct map64 *by_number;        /* number -> struct removal * */
 	struct list removals;
 	uint64_t used, limit;
+	uint64_t in_memory;             /* all drafts' bytes_room */
 	uint64_t moved_at;
 	unsigned running;
 	unsigned silences;              /* how often in a row nobody answered */
@@ -202,6 +207,8 @@ struct row;
 struct side {
 	struct json *json;
 	struct buf dir, base, landed, attrs;
+	struct buf content;
+	bool has_content;               /* ... is all of a small one's */
 	char *name;
 	char owner[OWNER_MAX];
 };
@@ -222,6 +229,10 @@ void draft_shown(struct draft *d);              /* D held: tell S what (D) says 
 /* D held: a descriptor to read and write by; made if there is no file and `make`; -ENOENT: there is none. Good until D is let go. */
 int draft_file(struct draft *d, bool make);
 void draft_close_file(struct draft *d);         /* D held */
+/* D held: what it has, and what is to be written up to `end`, fits into d->bytes, which there is now. False: it goes into a file. */
+bool draft_to_memory(struct draft *d, uint64_t end);
+bool draft_in_memory(const struct draft *d);    /* D held: there is no file, and none is needed to have all of it */
+void draft_free_bytes(struct draft *d);         /* D held, or nobody knows it */
 int draft_set_file(struct draft *d, const char *tail);  /* D held: give the file this tail, if there is one */
 void draft_measure(struct draft *d);            /* D held: how much of the disk it takes now */
 int draft_before_change(struct draft *d);       /* D held: -EBUSY: it is being sent; else it is OPEN and its content may change */

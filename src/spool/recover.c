@@ -381,7 +381,7 @@ static int take_up(struct spool *s, const char *name)
 {
 	_cleanup_free_ char *path = NULL, *content = NULL;
 	_cleanup_(side_done) struct side side = {0};
-	struct draft *d;
+	struct draft *d = NULL;
 	struct row row;
 	uint64_t id = strtoull(name, NULL, 16);
 	struct stat st;
@@ -397,6 +397,10 @@ static int take_up(struct spool *s, const char *name)
 		return 0;
 	}
 	r = side_read(path, &side, &row);
+	if (r < 0 && stat(path, &st) == 0 && st.st_size == 0 && st.st_mtim.tv_sec + REMNANT_S < clock_wall().tv_sec) {
+		(void)unlink(path);     /* of a process that died before it had written anything, and promised anything */
+		return 0;
+	}
 	if (r < 0) {
 		log_error("spool: %s cannot be read (%s): it and its draft stay where they are", path, strerror(-r));
 		return r == -ENOMEM ? r : 0;
@@ -414,6 +418,13 @@ static int take_up(struct spool *s, const char *name)
 	if (r < 0) {
 		draft_free(d);
 		return r;
+	}
+	if (side.has_content && (stat(content, &st) < 0 || st.st_size == 0)) {
+		r = file_replace(content, buf_str(&side.content), side.content.len, 0600);
+		if (r < 0) {
+			draft_free(d);
+			return r;
+		}
 	}
 	if (stat(content, &st) == 0) {
 		d->size = (uint64_t)st.st_size;

@@ -1,10 +1,15 @@
 /* side.c - what is written beside a draft, so that a damaged journal never causes it to lose its name.
  *
- *   DIR/drafts/HEX.json, one JSON object, version 1:
+ *   DIR/drafts/HEX.json, one JSON object, version 1, or 2 when it has a content:
  *     {"version":1,"owner":"32 hex digits","name":"a.dat","raw_name":"a%FF.dat" (only where the name is no UTF-8: percent-encoded),
  *      "dir":{object},"base":{object},"landed":{object},"attrs":{"girder.meta.x":"percent-encoded" or null},"ino":"18446744073709551615",
- *      "mtime":1732622400,"mtime_ns":0,"mtime_set":true,"mode":33188,"gen":0,"since":1732622400,"since_ns":0}
+ *      "mtime":1732622400,"mtime_ns":0,"mtime_set":true,"mode":33188,"gen":0,"since":1732622400,"since_ns":0,
+ *      "content":4096}, a NUL, and so many bytes: all of a draft that is small and has no file of its own
  *   Objects are written as object_write_json() does. A row of the journal, where there is one, is believed instead.
+ *
+ * That of a small draft is made in its place: nothing is promised before there is a row, and once there is one the side file is whole, but for
+ * a power cut, after which the row is there too. What a process that died has half written has no row. It is replaced by a new one, never
+ * written over.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +22,7 @@
 #include "spool/private.h"
 
 #define SIDE_VERSION 1
+#define SIDE_VERSION_CONTENT 2
 #define SIDE_MAX (16u << 20)
 
 int side_path(struct spool *s, const char *hex, char **ret)
@@ -158,12 +164,13 @@ int side_write(struct draft *d, bool durable)
 {
 	_cleanup_buf_ struct buf b = BUF_MAX(SIDE_MAX);
 	_cleanup_free_ char *path = NULL;
+	bool content = draft_in_memory(d);
 	struct timespec since;
 	int r;
 
 	WITH_LOCK(&d->spool->lock)
 		since = d->shown.since;
-	r = buf_addf(&b, "{\"version\":%d,\"owner\":\"%s\"", SIDE_VERSION, d->spool->owner);
+	r = buf_addf(&b, "{\"version\":%d,\"owner\":\"%s\"", content ? SIDE_VERSION_CONTENT : SIDE_VERSION, d->spool->owner);
 	if (r == 0)
 		r = add_name(&b, d->name);
 	if (r == 0)
@@ -178,12 +185,23 @@ int side_write(struct draft *d, bool durable)
 		r = side_write_attrs(&d->attrs, &b);
 	if (r == 0)
 		r = buf_addf(&b, ",\n \"ino\":\"%llu\",\"mtime\":%lld,\"mtime_ns\":%ld,\"mtime_set\":%s,\"mode\":%u,\"gen\":%u,\"since\":%lld,"
-		             "\"since_ns\":%ld}\n", (unsigned long long)d->ino, (long long)d->mtime.tv_sec, d->mtime.tv_nsec,
+		             "\"since_ns\":%ld", (unsigned long long)d->ino, (long long)d->mtime.tv_sec, d->mtime.tv_nsec,
 		             d->mtime_set ? "true" : "false", d->mode, d->gen, (long long)since.tv_sec, since.tv_nsec);
+	if (r == 0)
+		r = content ? buf_addf(&b, ",\n \"content\":%llu}\n", (unsigned long long)d->size) : buf_adds(&b, "}\n");
+	if (r == 0 && content)
+		r = buf_addc(&b, 0);
+	if (r == 0 && d->bytes)
+		r = buf_add(&b, d->bytes, d->size);
 	if (r == 0)
 		r = side_path(d->spool, d->hex, &path);
 	if (r < 0)
 		return r;
+	if (!durable && !d->row) {
+		r = file_create(path, b.data, b.len, 0600);
+		if (r != -EEXIST)
+			return r;
+	}
 	return durable ? file_write_atomic(path, b.data, b.len, 0600) : file_replace(path, b.data, b.len, 0600);
 }
 
@@ -240,16 +258,29 @@ int side_read(const char *path, struct side *ret_side, struct row *ret)
 	_cleanup_buf_ struct buf b = BUF_MAX(SIDE_MAX);
 	const char *owner = NULL, *name = NULL, *raw = NULL, *ino = NULL;
 	uint64_t version = 0;
+	uint64_t content = 0;
+	const char *nul;
+	size_t n = 0;
 	int r = file_read_whole(path, &b);
 
 	memset(ret_side, 0, sizeof(*ret_side));
 	memset(ret, 0, sizeof(*ret));
-	if (r == 0)
-		r = json_parse(buf_str(&b), b.len, &ret_side->json);
+	if (r == 0) {
+		nul = memchr(buf_str(&b), 0, b.len);
+		n = nul ? (size_t)(nul - b.data) : b.len;
+		r = json_parse(buf_str(&b), n, &ret_side->json);
+	}
 	if (r == 0)
 		r = json_u64(ret_side->json, "version", &version);
-	if (r == 0 && version != SIDE_VERSION)
+	if (r == 0 && version != SIDE_VERSION && version != SIDE_VERSION_CONTENT)
 		r = -EPROTONOSUPPORT;
+	if (r == 0 && version == SIDE_VERSION_CONTENT)
+		r = json_u64(ret_side->json, "content", &content);
+	if (r == 0 && version == SIDE_VERSION_CONTENT && n < b.len && b.len - n - 1 == content) {
+		ret_side->has_content = true;
+		buf_init(&ret_side->content, SIDE_MAX);
+		r = buf_add(&ret_side->content, b.data + n + 1, content);
+	}
 	if (r == 0)
 		r = json_str(ret_side->json, "owner", &owner);
 	if (r == 0)
@@ -265,13 +296,13 @@ int side_read(const char *path, struct side *ret_side, struct row *ret)
 	if (r == 0)
 		r = read_times(ret_side->json, ret);
 	if (r == 0)
-		r = read_part(buf_str(&b), b.len, "dir", &ret_side->dir);
+		r = read_part(buf_str(&b), n, "dir", &ret_side->dir);
 	if (r == 0)
-		r = read_part(buf_str(&b), b.len, "base", &ret_side->base);
+		r = read_part(buf_str(&b), n, "base", &ret_side->base);
 	if (r == 0)
-		r = read_part(buf_str(&b), b.len, "landed", &ret_side->landed);
+		r = read_part(buf_str(&b), n, "landed", &ret_side->landed);
 	if (r == 0)
-		r = read_part(buf_str(&b), b.len, "attrs", &ret_side->attrs);
+		r = read_part(buf_str(&b), n, "attrs", &ret_side->attrs);
 	if (r < 0) {
 		side_done(ret_side);
 		return r;
@@ -292,6 +323,7 @@ void side_done(struct side *s)
 	buf_done(&s->base);
 	buf_done(&s->landed);
 	buf_done(&s->attrs);
+	buf_done(&s->content);
 	free(s->name);
 	memset(s, 0, sizeof(*s));
 }

@@ -1,8 +1,8 @@
 /* spool.h - what we owe: drafts, the journal of uploads, the uploader that pays, and what is kept of things beside the server.
  *
- * A draft is a local file that holds what was written of one thing and not yet handed over. It is committed (on the disk, with a
- * row in the journal) before close returns; from there a crash loses nothing: the next spool of the same state directory sends it. A
- * state directory belongs to one origin and one identity: drafts never go out under another.
+ * A draft holds what was written of one thing and not yet handed over, in a local file, or in memory as long as it is small. It is committed (on
+ * the disk, with a row in the journal) before close returns; from there a crash loses nothing: the next spool of the same state directory
+ * sends it. A state directory belongs to one origin and one identity: drafts never go out under another.
  *
  * States of a draft, and who moves it:
  *

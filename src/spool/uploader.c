@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -317,6 +318,15 @@ static int copy_content(struct job *j, int *ret)
 	return r == -ENODATA ? -ENOENT : r;
 }
 
+/* (D) held: a descriptor that reads what is in memory. */
+static int open_bytes(const struct draft *d)
+{
+	_cleanup_close_ int fd = memfd_create("scifs-draft", MFD_CLOEXEC);
+	int r = fd < 0 ? -errno : file_pwrite_all(fd, d->bytes, d->size, 0);
+
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
 /* Copy what is needed of the draft, so that it may be renamed and looked at meanwhile. */
 static int prepare(struct job *j)
 {
@@ -366,6 +376,9 @@ static int prepare(struct job *j)
 			j->u.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 			if (j->u.fd < 0)
 				r = -errno;
+		} else if (d->bytes) {
+			j->u.fd = open_bytes(d);
+			r = j->u.fd < 0 ? j->u.fd : 0;
 		} else {
 			r = -ENOENT;
 		}

@@ -82,6 +82,23 @@ static void test_written_whole(void **state)
 	assert_int_equal(file_write_atomic(dir, "x", 1, 0600), -EISDIR);
 }
 
+static void test_created_only_where_there_is_nothing(void **state)
+{
+	_cleanup_free_ char *path = in_dir("made");
+	_cleanup_buf_ struct buf b = {0};
+	struct stat st;
+
+	assert_int_equal(file_create(path, "one\0two", 7, 0600), 0);
+	assert_int_equal(file_read_whole(path, &b), 0);
+	assert_int_equal(b.len, 7);
+	assert_memory_equal(b.data, "one\0two", 7);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(file_create(path, "other", 5, 0600), -EEXIST);
+	assert_int_equal(file_read_whole(path, &b), 0);
+	assert_int_equal(b.len, 7);
+}
+
 static void test_a_write_that_fails_leaves_no_trace(void **state)
 {
 	_cleanup_free_ char *sub = in_dir("sub"), *target = in_dir("sub/target"), *inside = in_dir("sub/target/inside");
@@ -129,6 +146,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ranges_written_and_read),
 		cmocka_unit_test(test_written_whole),
+		cmocka_unit_test(test_created_only_where_there_is_nothing),
 		cmocka_unit_test(test_a_write_that_fails_leaves_no_trace),
 		cmocka_unit_test(test_folders_made),
 		cmocka_unit_test(test_lock_keeps_others_out),

@@ -197,16 +197,112 @@ static void many_drafts_share_few_open_files(void **state)
 	for (unsigned i = 0; i < COUNT(d); i++) {
 		snprintf(name, sizeof(name), "%u", i);
 		d[i] = new_draft(s, name, NULL);
-		assert_int_equal(draft_write(d[i], name, strlen(name), 0), 0);
+		assert_int_equal(draft_write(d[i], name, strlen(name), SMALL_MAX), 0);
 	}
 	WITH_LOCK(&s->lock)
 		assert_in_range(s->n_files, 1, FILES_MAX);
 	for (unsigned i = 0; i < COUNT(d); i++) {
 		snprintf(name, sizeof(name), "%u", i);
-		assert_int_equal(draft_read(d[i], &c, 1, 0, &n), 0);
+		assert_int_equal(draft_read(d[i], &c, 1, SMALL_MAX, &n), 0);
 		assert_int_equal(c, name[0]);
 		draft_unref(d[i]);
 	}
+	spool_free(s);
+}
+
+static bool reads(struct draft *d, unsigned salt, size_t n)
+{
+	unsigned char *want = bytes_of(salt, n), *got = malloc(n + 1);
+	size_t got_n = 0;
+	bool same = draft_read(d, got, n + 1, 0, &got_n) == 0 && got_n == n && memcmp(want, got, n) == 0;
+
+	free(want);
+	free(got);
+	return same;
+}
+
+static void a_small_one_costs_one_file_and_one_transaction(void **state)
+{
+	struct world *w = *state;
+	struct spool *s = spool_in(w);
+	uint64_t before = journal_commits(s->journal);
+	struct draft *d = written(s, "a", 1, 4096);
+
+	assert_int_equal(journal_commits(s->journal) - before, 1);
+	assert_int_equal(files_in(s->drafts_dir), 1);
+	draft_due(d, true);
+	assert_true(comes_to(d, DRAFT_DONE));
+	assert_true(server_has(w, "a", 1, 4096));
+	/* Who has it open reads it still, and may go on. */
+	assert_int_equal(files_in(s->drafts_dir), 0);
+	assert_true(reads(d, 1, 4096));
+	assert_int_equal(draft_truncate(d, 100), 0);
+	assert_true(reads(d, 1, 100));
+	assert_int_equal(draft_commit(d), 0);
+	draft_due(d, true);
+	assert_true(comes_to(d, DRAFT_DONE));
+	assert_true(server_has(w, "a", 1, 100));
+	draft_unref(d);
+	assert_int_equal(s->in_memory, 0);
+	spool_free(s);
+}
+
+/* What was cut off does not come back, in memory and in a file. */
+static void a_small_one_that_grows_moves_into_a_file(void **state)
+{
+	struct world *w = *state;
+	struct spool *s = spool_in(w);
+	struct draft *d = written(s, "a", 1, 3000);
+	unsigned char got[SMALL_MAX + 1], want[SMALL_MAX + 1] = {0};
+	void *p = bytes_of(1, 1000);
+	size_t n;
+
+	memcpy(want, p, 1000);
+	free(p);
+	want[SMALL_MAX] = 'x';
+	assert_int_equal(draft_truncate(d, 1000), 0);
+	assert_int_equal(draft_truncate(d, 5000), 0);
+	assert_int_equal(draft_read(d, got, sizeof(got), 0, &n), 0);
+	assert_int_equal(n, 5000);
+	assert_memory_equal(got, want, 5000);
+	assert_true(s->in_memory);
+	assert_int_equal(draft_write(d, "x", 1, SMALL_MAX), 0);
+	assert_int_equal(s->in_memory, 0);
+	assert_int_equal(draft_read(d, got, sizeof(got), 0, &n), 0);
+	assert_int_equal(n, sizeof(got));
+	assert_memory_equal(got, want, sizeof(got));
+	assert_int_equal(draft_commit(d), 0);
+	draft_due(d, true);
+	assert_true(comes_to(d, DRAFT_DONE));
+	draft_unref(d);
+	spool_free(s);
+}
+
+static void memory_for_small_ones_has_an_end(void **state)
+{
+	struct world *w = *state;
+	struct spool *s = spool_in(w);
+	struct draft *d, *e;
+
+	WITH_LOCK(&s->lock)
+		s->in_memory = MEMORY_MAX - 8192;
+	d = written(s, "a", 1, 8192);
+	e = written(s, "b", 2, 8192);
+	WITH_LOCK(&s->lock)
+		assert_int_equal(s->in_memory, MEMORY_MAX);
+	assert_int_equal(files_in(s->drafts_dir), 3);   /* two side files, and what had no room */
+	assert_int_equal(draft_write(d, "x", 1, 8192), 0);
+	WITH_LOCK(&s->lock)
+		assert_int_equal(s->in_memory, MEMORY_MAX - 8192);
+	assert_true(reads(e, 2, 8192));
+	assert_int_equal(draft_truncate(d, 8192), 0);
+	assert_int_equal(draft_commit(d), 0);
+	draft_due(d, true);
+	draft_due(e, true);
+	assert_true(comes_to(d, DRAFT_DONE) && comes_to(e, DRAFT_DONE));
+	assert_true(server_has(w, "a", 1, 8192) && server_has(w, "b", 2, 8192));
+	draft_unref(d);
+	draft_unref(e);
 	spool_free(s);
 }
 
@@ -542,6 +638,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(committing_waits_until_nothing_is_missing, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(holes_and_data_are_told_apart, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(many_drafts_share_few_open_files, world_setup, world_teardown),
+		cmocka_unit_test_setup_teardown(a_small_one_costs_one_file_and_one_transaction, world_setup, world_teardown),
+		cmocka_unit_test_setup_teardown(a_small_one_that_grows_moves_into_a_file, world_setup, world_teardown),
+		cmocka_unit_test_setup_teardown(memory_for_small_ones_has_an_end, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(what_can_never_fit_is_said_at_once, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(a_write_waits_while_the_queue_moves, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(a_full_disk_is_enospc_and_loses_nothing, world_setup, world_teardown),
