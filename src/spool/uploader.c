@@ -8,7 +8,7 @@
  *
  * Where the server takes several small ones by one request, those of one lane that are due go together, and the first of them waits a moment
  * for others that will be due by then. They are noted together and land together, each by a transaction or two; whatever is otherwise about
- * one of them is its own again.
+ * one of them is its own again. A lane is left when the server has all, and the next goes while the disk hears of it.
  *
  * What is to be seen only once it is true is told last: the hook first, then the state. Nothing is sent before the journal has what
  * it needs to go on after a crash: the row since the commit, the chunk in flight by note().
@@ -563,6 +563,62 @@ static int send(struct job *j)
 	return r == 1 ? send_aside(j, send_once(j)) : r;
 }
 
+/* ---- lanes ---- */
+
+static bool enter_lane_locked(struct spool *s, struct draft *d)
+{
+	struct lane *lane;
+
+	if (!d->lane_name)
+		return true;
+	lane = map_get(s->lanes, d->lane_name);
+	if (lane) {
+		list_append(&lane->waiting, &d->queue_link);
+		return false;
+	}
+	lane = calloc(1, sizeof(*lane));
+	if (!lane || str_dup(d->lane_name, &lane->name) < 0 || map_set(s->lanes, lane->name, lane) < 0) {
+		if (lane)
+			free(lane->name);
+		free(lane);
+		draft_queue_locked(d, DRAFT_QUEUED, clock_mono_ms() + ALONE_MS);
+		return false;
+	}
+	list_init(&lane->waiting);
+	lane->in = 1;
+	d->lane = lane;
+	return true;
+}
+
+static void leave_lane_locked(struct spool *s, struct draft *d)
+{
+	struct lane *lane = TAKE(d->lane);
+	struct draft *i;
+
+	if (!lane || --lane->in)
+		return;
+	/* Those that waited are due, in this order, before all others. */
+	while ((i = list_last(&lane->waiting, struct draft, queue_link))) {
+		list_remove(&i->queue_link);
+		list_prepend(&s->queue, &i->queue_link);
+	}
+	(void)map_remove(s->lanes, lane->name);
+	free(lane->name);
+	free(lane);
+}
+
+/* Nothing more is asked of the server about it: the next need not wait for our disk. */
+static void leave_lane_early(struct job *const jobs[], size_t n)
+{
+	struct spool *s = jobs[0]->d->spool;
+
+	WITH_LOCK(&s->lock) {
+		for (size_t i = 0; i < n; i++)
+			leave_lane_locked(s, jobs[i]->d);
+		pthread_cond_signal(&s->work);
+	}
+}
+
 /* ---- after the content ---- */
 
 static bool same_attr(const struct attr *a, const struct attr *b)
@@ -741,6 +797,7 @@ static int settle(struct job *j)
 		WITH_LOCK(&d->lock) {
 			done = in_common(&d->attrs, &j->there);
 			if (is_settled(j)) {
+				leave_lane_early(&j, 1);
 				land(&j, 1, &r);
 				landed = true;
 				break;
@@ -807,50 +864,6 @@ static int settle(struct job *j)
 			return -EINVAL;         /* it removes nothing, and is told that nothing was there */
 		free(TAKE(j->u.why));
 	}
-}
-
-/* ---- lanes ---- */
-
-static bool enter_lane_locked(struct spool *s, struct draft *d)
-{
-	struct lane *lane;
-
-	if (!d->lane_name)
-		return true;
-	lane = map_get(s->lanes, d->lane_name);
-	if (lane) {
-		list_append(&lane->waiting, &d->queue_link);
-		return false;
-	}
-	lane = calloc(1, sizeof(*lane));
-	if (!lane || str_dup(d->lane_name, &lane->name) < 0 || map_set(s->lanes, lane->name, lane) < 0) {
-		if (lane)
-			free(lane->name);
-		free(lane);
-		draft_queue_locked(d, DRAFT_QUEUED, clock_mono_ms() + ALONE_MS);
-		return false;
-	}
-	list_init(&lane->waiting);
-	lane->in = 1;
-	d->lane = lane;
-	return true;
-}
-
-static void leave_lane_locked(struct spool *s, struct draft *d)
-{
-	struct lane *lane = TAKE(d->lane);
-	struct draft *i;
-
-	if (!lane || --lane->in)
-		return;
-	/* Those that waited are due, in this order, before all others. */
-	while ((i = list_last(&lane->waiting, struct draft, queue_link))) {
-		list_remove(&i->queue_link);
-		list_prepend(&s->queue, &i->queue_link);
-	}
-	(void)map_remove(s->lanes, lane->name);
-	free(lane->name);
-	free(lane);
 }
 
 /* ---- one upload ---- */
@@ -1015,7 +1028,7 @@ static void pay_many(void *arg)
 	struct spool *s = b->drafts[0]->spool;
 	struct job *jobs = calloc(b->n, sizeof(*jobs));
 	struct upload *u[TOGETHER_MAX];
-	struct job *there[LAND_MAX];
+	struct job *there[TOGETHER_MAX];
 	int ret[TOGETHER_MAX];
 	size_t n = 0, k = 0;
 
@@ -1041,19 +1054,28 @@ static void pay_many(void *arg)
 		backend_upload_many(s->session, u, n, ret);
 	FAILPOINT("spool.upload.after");
 	for (size_t i = 0; i < n; i++) {
-		if (ret[i] < 0) {
-			close_job(&jobs[i], send_aside(&jobs[i], ret[i]));
+		struct job *j = &jobs[i];
+		bool settled = false;
+
+		if (ret[i] < 0)
 			continue;
-		}
-		went_along(&jobs[i]);
-		there[k++] = &jobs[i];
-		if (k == LAND_MAX) {
-			close_together(there, k);
-			k = 0;
-		}
+		went_along(j);
+		WITH_LOCK(&j->d->lock)
+			settled = is_settled(j);
+		if (settled)
+			there[k++] = j;
 	}
 	if (k)
-		close_together(there, k);
+		leave_lane_early(there, k);
+	k = 0;
+	for (size_t i = 0; i < n; i++)
+		if (ret[i] == 0)
+			there[k++] = &jobs[i];
+	for (size_t i = 0; i < k; i += LAND_MAX)
+		close_together(there + i, k - i < LAND_MAX ? k - i : LAND_MAX);
+	for (size_t i = 0; i < n; i++)
+		if (ret[i] < 0)
+			close_job(&jobs[i], send_aside(&jobs[i], ret[i]));
 	WITH_LOCK(&s->lock) {
 		s->running--;
 		pthread_cond_signal(&s->work);

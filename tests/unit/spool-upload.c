@@ -1,6 +1,8 @@
 /* The uploader: when a draft goes, what becomes of it, and who may stop it. */
 #include "spool-world.h"
 
+#include <sqlite3.h>
+
 static void what_was_closed_is_at_the_server(void **state)
 {
 	struct world *w = *state;
@@ -317,6 +319,35 @@ static void a_batch_waits_for_the_disk_a_few_times_and_not_for_each(void **state
 		assert_true(k.ino == 77 && k.digest[0]);
 		kept_attr_done(&k);
 	}
+	spool_free(s);
+}
+
+static void the_next_of_a_lane_does_not_wait_for_the_disk(void **state)
+{
+	struct world *w = *state;
+	struct spool *s = in_batches(w, 2);
+	struct draft *d[4];
+	struct draft_info i;
+	char *path = NULL;
+	sqlite3 *db;
+
+	SET(w, stalled, true);
+	turn_to(s, one_after_the_other(s, d, COUNT(d), 0));
+	WAIT_FOR(SEEN(w, running) == 1);
+	assert_int_equal(str_fmt(&path, "%s/journal.db", s->dir), 0);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	free(path);
+	assert_int_equal(sqlite3_busy_timeout(db, PATIENCE_S * 1000), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	SET(w, stalled, false);
+	WAIT_FOR(SEEN(w, uploads) == COUNT(d));
+	assert_int_equal(SEEN(w, most_running), 1);
+	assert_int_equal(SEEN(w, landed), 0);
+	draft_info(d[0], &i);
+	assert_true(i.state == DRAFT_UPLOADING && i.attempts == 1);
+	assert_int_equal(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	all_land(d, COUNT(d));
 	spool_free(s);
 }
 
@@ -1780,6 +1811,7 @@ int main(void)
 		TEST(small_ones_that_come_within_a_moment_go_together),
 		TEST(small_ones_that_come_in_turn_fill_their_batches),
 		TEST(a_batch_waits_for_the_disk_a_few_times_and_not_for_each),
+		TEST(the_next_of_a_lane_does_not_wait_for_the_disk),
 		TEST(of_a_batch_each_goes_on_by_itself),
 		TEST(a_single_small_one_does_not_wait),
 		TEST(what_somebody_waits_for_does_not_wait_for_others),
