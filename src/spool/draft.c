@@ -154,7 +154,9 @@ void draft_queue_locked(struct draft *d, enum draft_state state, uint64_t due_at
 	d->due_at = due_at;
 	d->at_once = false;
 	spool_changed_locked(d->spool);
-	pthread_cond_signal(&d->spool->work);
+	/* Behind one that is not due yet: the scheduler looks by then anyway. */
+	if (at == &d->spool->queue || container_of(at, struct draft, queue_link)->due_at <= clock_mono_ms())
+		pthread_cond_signal(&d->spool->work);
 }
 
 void draft_release_locked(struct spool *s, bool (*which)(const struct draft *d))
@@ -297,6 +299,8 @@ int draft_key(struct draft *d, char **ret)
 
 /* ---- making ---- */
 
+/* One after the other, from where chance has put this process: rows that come together lie together in the journal, and a transaction
+ * writes half as many pages. */
 int draft_draw_id(struct spool *s, uint64_t *ret)
 {
 	for (;;) {
@@ -305,11 +309,12 @@ int draft_draw_id(struct spool *s, uint64_t *ret)
 		bool taken = false;
 		int r;
 
-		if (getrandom(&id, sizeof(id), 0) != sizeof(id))
-			return -EIO;
-		id &= (1ull << ID_BITS) - 1;
-		WITH_LOCK(&s->lock)
+		WITH_LOCK(&s->lock) {
+			if (!s->last_id && getrandom(&s->last_id, sizeof(s->last_id), 0) != sizeof(s->last_id))
+				return -EIO;
+			id = s->last_id = (s->last_id + 1) & ((1ull << ID_BITS) - 1);
 			taken = !id || map64_get(s->by_id, id) || map64_get(s->by_number, id);
+		}
 		if (taken)
 			continue;
 		r = str_fmt(&path, "%s/%012llx", s->drafts_dir, (unsigned long long)id);

@@ -159,6 +159,7 @@ struct spool {
 	pthread_cond_t work;            /* the scheduler has something to look at */
 	pthread_cond_t changed;         /* a state, the room or progress changed */
 	struct map64 *by_id;            /* id -> struct draft *, no references */
+	uint64_t last_id;               /* that was drawn */
 	struct list drafts;             /* in the order in which they became owed; neither DONE nor DROPPED */
 	struct list queue;              /* QUEUED and HELD ones by due_at */
 	struct list files;              /* those with an open file, least recently used first */

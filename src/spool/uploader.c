@@ -883,7 +883,8 @@ static void leave(struct job *j, int r)
 	uint32_t chance = 0;
 	bool landed = r == 0, refused = false, open = false;
 
-	(void)getrandom(&chance, sizeof(chance), 0);    /* none: no jitter */
+	if (!landed)
+		(void)getrandom(&chance, sizeof(chance), 0);    /* none: no jitter */
 	if (j->apart && !landed)
 		uploader_drop(s, TAKE(j->noted));
 	if (landed && s->hooks.uploaded)
