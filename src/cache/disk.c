@@ -4,7 +4,7 @@
  *   DIR/blocks/HH/HASH.map    0      "scifsmap" | u32 format = 1 | u32 key length | u64 size of the content | key ... 0
  *                             4096   block 0: u64 sum[32] | u64 last use (s) | u64 times read again
  *                             4368   block 1 ...
- *   DIR/blocks/HH/HASH.small  a content of one sub-block: drawn in small.c
+ *   DIR/blocks/HH/HASH.small  a content of one sub-block, with others: drawn in small.c
  *   DIR/blocks/usage, alive   drawn in usage.c
  *
  * HASH is 32 digits made of key and size, HH its first two. Numbers are in the machine's own order. A file of another format
@@ -64,11 +64,21 @@ struct health {
 	_Atomic uint64_t rest_until;
 };
 
+struct job {
+	struct cache_file *file;
+	struct block *block;
+	uint32_t bits;
+	uint64_t pinned;                /* bytes that a save keeps in memory */
+};
+
 struct disk {
 	struct cache *cache;
 	char *dir;                      /* DIR/blocks */
 	struct thread_pool *reader, *writer;
 	struct usage *usage;            /* the writer's; NULL: readonly */
+	struct job *small[SMALL_BATCH]; /* the writer's: small contents that are going to be one file */
+	size_t n_small;
+	bool no_links;                  /* the writer's: each is a file of its own */
 	uint64_t limit;
 	size_t grain;                   /* the file system's unit */
 	struct health reading, writing;
@@ -82,13 +92,6 @@ struct disk {
 	unsigned n_open;
 	struct map *doomed;             /* path without its end -> anything: to be removed before it is looked at again */
 	pthread_mutex_t removing;       /* for disk threads only: one removes what is doomed at a time */
-};
-
-struct job {
-	struct cache_file *file;
-	struct block *block;
-	uint32_t bits;
-	uint64_t pinned;                /* bytes that a save keeps in memory */
 };
 
 /* ---- health ---- */
@@ -535,28 +538,9 @@ static int load_small(struct disk *d, const struct cache_file *f, struct block *
 
 	if (r == 0)
 		r = small_load(f, base, b->data);
-	if (r == -EBADMSG)
+	/* It is damage unless somebody evicted it meanwhile. */
+	if (r == -EBADMSG && is_there(base, SMALL_KIND))
 		atomic_fetch_add(&d->bad, 1);
-	return r;
-}
-
-static int save_small(struct disk *d, const struct cache_file *f, struct block *b)
-{
-	_cleanup_free_ char *base = NULL, *tmp = NULL;
-	int r = base_of(d, f, &base);
-
-	if (r == 0)
-		r = small_write(f, base, b->data, &tmp);
-	if (r < 0)
-		return r;
-	/* What is forgotten from here on is doomed, and waits to be removed until it has its name. */
-	WITH_LOCK(&d->removing) {
-		r = settle_doomed_locked(d, base);
-		if (r == 0)
-			r = table_worth_saving(b) ? small_name(tmp, base) : -EROFS;
-	}
-	if (r < 0)
-		(void)unlink(tmp);
 	return r;
 }
 
@@ -738,8 +722,6 @@ static uint64_t cost(const struct disk *d, const struct block *b, uint32_t bits)
 {
 	uint64_t n = 3 * d->grain + MAP_HEADER;
 
-	if (small_is(b->file))
-		return (sizeof(struct small_header) + strlen(b->file->key) + b->file->size + 2 * d->grain - 1) / d->grain * d->grain;
 	for (unsigned s = 0; s < SUBS; s++)
 		if (bits & 1u << s)
 			n += (sub_length(b->file, b->index, s) + d->grain - 1) / d->grain * d->grain;
@@ -807,10 +789,8 @@ static int save(struct disk *d, struct cache_file *f, struct block *b, uint32_t 
 		return -EROFS;
 	if (!usage_reserve(d->usage, want))
 		return -EDQUOT;
-	r = small_is(f) ? save_small(d, f, b) : get_to_write(d, f, &x);
-	if (r == 0 && !x) {
-		fine(&d->writing);
-	} else if (r == 0 && (x->readonly || !table_worth_saving(b) || !disk_lock_block(x->data_fd, b->index))) {
+	r = get_to_write(d, f, &x);
+	if (r == 0 && (x->readonly || !table_worth_saving(b) || !disk_lock_block(x->data_fd, b->index))) {
 		r = -EROFS;     /* or forgotten meanwhile, or another mount is writing it */
 	} else if (r == 0) {
 		r = save_to(x, b, bits);
@@ -825,15 +805,95 @@ static int save(struct disk *d, struct cache_file *f, struct block *b, uint32_t 
 	return r;
 }
 
+static void saved(struct disk *d, struct job *j, bool well)
+{
+	atomic_fetch_sub(&d->saving, j->pinned);
+	table_saved(j->block, j->bits, well);
+	free(j);
+}
+
+/* Those of the small contents that were not forgotten. */
+static size_t worth_saving(struct disk *d, struct small_item items[], char *bases[])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->n_small; i++) {
+		struct job *j = d->small[i];
+
+		if (table_worth_saving(j->block) && base_of(d, j->file, &bases[n]) == 0) {
+			items[n] = (struct small_item){j->file, bases[n], j->block->data};
+			d->small[i] = d->small[n];
+			d->small[n++] = j;
+		}
+	}
+	return n;
+}
+
+/* Names for the first n of d->small; how many of them have one then. */
+static int name_small(struct disk *d, const struct small_item items[], size_t n, const char *tmp, size_t *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		/* What is forgotten from here on is doomed, and waits to be removed until it has its name. */
+		WITH_LOCK(&d->removing) {
+			r = settle_doomed_locked(d, items[i].base);
+			if (r == 0 && table_worth_saving(d->small[i]->block))
+				r = small_name(tmp, items[i].base);
+		}
+		if (r >= 0)
+			*ret = i + 1;
+		if (r > 0)
+			d->no_links = true;
+	}
+	return r < 0 ? r : 0;
+}
+
+/* What was gathered. */
+static void save_small(struct disk *d)
+{
+	struct small_item items[SMALL_BATCH];
+	char *bases[SMALL_BATCH] = {0};
+	_cleanup_free_ char *tmp = NULL;
+	size_t all = d->n_small, n = resting(d, &d->writing) ? 0 : worth_saving(d, items, bases), named = 0;
+	uint64_t want = n ? (small_length(items, n) + 2 * d->grain - 1) / d->grain * d->grain : 0;
+	bool reserved = n && usage_reserve(d->usage, want);
+	int r = reserved ? small_write(items, n, &tmp) : 0;
+
+	if (reserved && r == 0)
+		r = name_small(d, items, n, tmp, &named);
+	if (tmp)
+		(void)unlink(tmp);
+	if (r < 0)
+		fault(d, &d->writing, r);
+	else if (named)
+		fine(&d->writing);
+	if (reserved)
+		usage_settle(d->usage, want);
+	d->n_small = 0;
+	for (size_t i = 0; i < n; i++)
+		free(bases[i]);
+	for (size_t i = 0; i < all; i++)
+		saved(d, d->small[i], i < named);
+}
+
+/* On the writer, after each of its jobs: small contents are gathered while more waits behind them. */
+static void save_gathered(struct disk *d)
+{
+	if (d->n_small == SMALL_BATCH || (d->n_small && (d->no_links || !pool_waiting(d->writer))))
+		save_small(d);
+}
+
 static void save_run(void *arg)
 {
 	struct job *j = arg;
 	struct disk *d = j->file->cache->disk;
-	int r = save(d, j->file, j->block, j->bits);
 
-	atomic_fetch_sub(&d->saving, j->pinned);
-	table_saved(j->block, j->bits, r == 0);
-	free(j);
+	if (small_is(j->file))
+		d->small[d->n_small++] = j;
+	else
+		saved(d, j, save(d, j->file, j->block, j->bits) == 0);
+	save_gathered(d);
 }
 
 int disk_save(struct block *b, uint32_t bits)
@@ -871,6 +931,7 @@ static void forget_run(void *arg)
 	struct forget *x = arg;
 
 	(void)settle_doomed(x->disk, x->base);  /* if it fails, the name stays doomed */
+	save_gathered(x->disk);
 	free(x->base);
 	free(x);
 }

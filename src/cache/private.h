@@ -134,15 +134,15 @@ uint64_t disk_sum(const struct cache_file *f, uint64_t index, unsigned sub, cons
 /* Is a last use so old that it is written again? */
 bool disk_used_is_old(uint64_t used, uint64_t hits, uint64_t now);
 
-/* ---- small.c: contents of one sub-block, a file each (drawn there). For disk threads: each call may block ---- */
+/* ---- small.c: contents of one sub-block, some of them in one file (drawn there). For disk threads: each call may block ---- */
 #define SMALL_KIND "small"
-#define SMALL_MAGIC "scifsone"
-#define SMALL_FORMAT 1
+#define SMALL_BATCH 16                  /* contents of one file, at most */
+#define SMALL_PAGE 4096
+#define SMALL_HASH 32
 
-struct small_header {
-	char magic[8];
-	uint32_t format, key_len;
+struct small_header {                   /* of a record */
 	uint64_t size, sum, used, hits;
+	uint32_t key_len, zero;
 };
 
 static inline bool small_is(const struct cache_file *f)
@@ -150,14 +150,23 @@ static inline bool small_is(const struct cache_file *f)
 	return f->size && f->size <= CACHE_SUB;
 }
 
-bool small_is_header(const struct small_header *h);
-/* Is there a file of this content? -ENOENT: none. -EBADMSG: something else is in its place. */
+struct small_item {
+	const struct cache_file *file;
+	const char *base, *data;
+};
+
+/* Is this content there? -ENOENT: no. -EBADMSG: something else is in its place. */
 int small_look(const struct cache_file *f, const char *base);
 /* All its bytes, f->size of them. -ENOENT, -EBADMSG: none that are right. */
 int small_load(const struct cache_file *f, const char *base, char *to);
-/* All its bytes under another name, which small_name() makes its own, or the caller unlinks. *ret is malloc'ed. */
-int small_write(const struct cache_file *f, const char *base, const char *data, char **ret);
+/* How many bytes a file of these has. */
+size_t small_length(const struct small_item items[], size_t n);
+/* That file, under a name of its own (malloc'ed) that the caller unlinks in the end. */
+int small_write(const struct small_item items[], size_t n, char **ret);
+/* Give the file a content's name too. 1: it has that one only, since there are no links here. */
 int small_name(const char *tmp, const char *base);
+/* The record of HASH in a file, and where it lies. -EBADMSG: it has none. */
+int small_find(int fd, const char *hash, struct small_header *ret, off_t *ret_begin, off_t *ret_end);
 
 /* ---- usage.c: the limit that all mounts of a folder keep together. For disk threads: each call may block ---- */
 struct usage;

@@ -152,7 +152,7 @@ static int record_write(struct usage *u, struct record *r)
 struct content {
 	char name[NAME_LEN];            /* in the folder of its first two digits */
 	uint32_t blocks, gone;
-	bool small;                     /* one file, small.c's */
+	bool small;                     /* a name of one of small.c's files */
 };
 
 struct finds {
@@ -251,22 +251,29 @@ static void find_content(struct usage *u, struct finds *x, const char *name, boo
 		x->blocks.n -= c.blocks;
 }
 
+/* Of what a file takes, what each of its names answers for. */
+static uint64_t share_of(const struct stat *st)
+{
+	return st->st_nlink > 1 ? (bytes_of(st) + st->st_nlink - 1) / st->st_nlink : bytes_of(st);
+}
+
 static void find_small(struct usage *u, struct finds *x, const char *name, bool blocks)
 {
 	_cleanup_close_ int fd = open_content(u, name, SMALL_KIND);
 	struct content c = {.small = true};
 	struct small_header h;
 	struct stat st;
+	off_t begin, end;
 	bool is;
 
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return;
-	x->bytes += bytes_of(&st);
+	x->bytes += share_of(&st);
 	if (!blocks || x->contents.n >= CONTENTS_MAX || x->blocks.n >= CONTENTS_MAX)
 		return;
 	memcpy(c.name, name, NAME_LEN);
 	/* It got its name when it was whole: what is not so is damaged. */
-	is = file_pread_all(fd, &h, sizeof(h), 0) == 0 && small_is_header(&h);
+	is = small_find(fd, name, &h, &begin, &end) == 0;
 	found(x, &c, 0, is ? h.used : 0, is ? h.hits : 0);
 	if (c.blocks && vec_push(&x->contents, c) < 0)
 		x->blocks.n -= c.blocks;
@@ -348,14 +355,23 @@ static uint64_t drop_small(struct usage *u, const struct content *c)
 {
 	_cleanup_close_ int fd = open_content(u, c->name, SMALL_KIND);
 	struct stat before, after;
+	struct small_header h;
+	off_t begin, end;
 
 	if (fd < 0 || fstat(fd, &before) < 0)
 		return 0;
 	unlink_content(u, c->name, SMALL_KIND);
-	if (fstat(fd, &after) < 0 || after.st_nlink)
-		return 0;
 	atomic_fetch_add(&u->evicted, 1);
-	return bytes_of(&before);
+	if (fstat(fd, &after) == 0 && after.st_nlink && small_find(fd, c->name, &h, &begin, &end) == 0) {
+		/* Its own pages; the first one of a file is everybody's. */
+		begin = (begin + SMALL_PAGE - 1) / SMALL_PAGE * SMALL_PAGE;
+		end = (end + SMALL_PAGE - 1) / SMALL_PAGE * SMALL_PAGE;
+		if (begin < end)
+			(void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, begin, end - begin);
+	}
+	if (fstat(fd, &after) < 0)
+		return 0;
+	return !after.st_nlink ? bytes_of(&before) : before.st_blocks > after.st_blocks ? bytes_of(&before) - bytes_of(&after) : 0;
 }
 
 /* Bytes that came free. */

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/str.h"
 
@@ -119,7 +120,7 @@ static uint64_t bytes_below(const char *dir)
 		struct stat st;
 
 		if (stat(walk.paths[i], &st) == 0)
-			bytes += (uint64_t)st.st_blocks * 512;
+			bytes += (uint64_t)st.st_blocks * 512 / st.st_nlink;    /* small contents may share a file */
 	}
 	walk_done();
 	return bytes;
@@ -313,25 +314,28 @@ static void a_flipped_bit_of_the_data_makes_its_sub_block_come_again(void **stat
 	assert_int_equal(bad, 1);
 }
 
-#define SMALL_SIZE 4000                 /* of a content that is one file */
-#define SMALL_HEADER ((off_t)sizeof(struct small_header))
+#define SMALL_SIZE 4000                 /* of a content that may share its file */
+#define SMALL_RECORD (16 + 40)          /* where the record of one that shares it with none begins */
+#define SMALL_BYTES (SMALL_RECORD + (off_t)sizeof(struct small_header) + 1)     /* and its bytes: keys are one letter */
 
 static void a_flipped_bit_of_a_small_content_makes_it_come_again(void **state)
 {
-	static const off_t places[] = {0, 7, 8, 11, 12, 15, 16, 23, 24, 31, 48, SMALL_HEADER + 1, SMALL_HEADER + 2000, SMALL_HEADER + SMALL_SIZE};
+	static const off_t places[] = {0, 7, 8, 11, 12, 15, 16, 47, 48, 51, SMALL_RECORD, SMALL_RECORD + 7, SMALL_RECORD + 8, SMALL_RECORD + 15,
+	                               SMALL_RECORD + 32, SMALL_RECORD + 35, SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 2000,
+	                               SMALL_BYTES + SMALL_SIZE - 1};
 	_cleanup_free_ char *path = NULL;
 	uint64_t bad;
 
 	flips_of(*state, ".small", SMALL_SIZE, places, COUNT(places), SMALL_SIZE);
 	path = file_ending(*state, ".small");
-	flip(path, SMALL_HEADER + 10, 3);
+	flip(path, SMALL_BYTES + 10, 3);
 	assert_int_equal(read_all(*state, "k", 1, SMALL_SIZE, &bad), SMALL_SIZE);
 	assert_int_equal(bad, 1);
 }
 
 static void a_flipped_bit_of_a_small_contents_last_use_does_no_harm(void **state)
 {
-	for (off_t at = offsetof(struct small_header, used); at < SMALL_HEADER; at++) {
+	for (off_t at = SMALL_RECORD + 16; at < SMALL_RECORD + 32; at++) {
 		_cleanup_free_ char *path = NULL;
 
 		fill(*state, "k", 1, SMALL_SIZE, LIMIT);
@@ -543,6 +547,151 @@ static void the_file_of_one_small_content_never_answers_for_another(void **state
 	assert_int_equal(read_all(*state, "b", 2, SMALL_SIZE, NULL), 0);
 }
 
+/* A file that some contents of `size` bytes share: their keys are "a", "b" ..., their salts 0, 1 ... */
+static void make_shared(const char *dir, size_t n, uint64_t size)
+{
+	struct cache *c = cache_in(NULL, 8 * MIB, 0);
+	struct small_item items[SMALL_BATCH];
+	_cleanup_free_ char *tmp = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		char key[2] = {(char)('a' + i), 0}, *base, *data = malloc(size);
+
+		fill(dir, key, (unsigned)i, size, LIMIT);
+		base = file_ending(dir, ".small");
+		assert_int_equal(unlink(base), 0);
+		*strrchr(base, '.') = 0;
+		fill_bytes((unsigned)i, 0, (unsigned char *)data, size);
+		items[i] = (struct small_item){file_in(c, key, size), base, data};
+	}
+	assert_int_equal(small_write(items, n, &tmp), 0);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(small_name(tmp, items[i].base), 0);
+		cache_close((struct cache_file *)items[i].file);
+		free((char *)items[i].base);
+		free((char *)items[i].data);
+	}
+	assert_int_equal(unlink(tmp), 0);
+	cache_free(c);
+}
+
+/* How many of them had to be fetched; each byte must be right. */
+static size_t shared_that_are_lost(const char *dir, size_t n, uint64_t size)
+{
+	size_t lost = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		char key[2] = {(char)('a' + i), 0};
+
+		lost += read_all(dir, key, (unsigned)i, size, NULL) != 0;
+	}
+	return lost;
+}
+
+static void small_contents_that_share_a_file_are_all_read(void **state)
+{
+	static const uint64_t sizes[] = {1, SMALL_SIZE, SUB};
+
+	for (size_t i = 0; i < COUNT(sizes); i++) {
+		make_shared(*state, SMALL_BATCH, sizes[i]);
+		assert_int_equal(shared_that_are_lost(*state, SMALL_BATCH, sizes[i]), 0);
+		walk_dir(*state);
+		for (int k = 0; k < walk.n; k++)
+			if (str_ends(walk.paths[k], ".small"))
+				assert_int_equal(unlink(walk.paths[k]), 0);
+		walk_done();
+	}
+}
+
+/* Any one of the names. */
+static char *a_name_of_it(const char *dir)
+{
+	char *found = NULL;
+
+	walk_dir(dir);
+	for (int i = 0; i < walk.n && !found; i++)
+		if (str_ends(walk.paths[i], ".small"))
+			found = strdup(walk.paths[i]);
+	walk_done();
+	assert_non_null(found);
+	return found;
+}
+
+static void damage_to_one_content_costs_no_other_that_shares_its_file(void **state)
+{
+	/* In the list the fourth one's hash, and where the fifth one begins; bytes of the third. */
+	static const off_t places[] = {16 + 3 * 40 + 5, 16 + 4 * 40 + 32, 2 * 2 * SMALL_PAGE + 1000};
+
+	for (size_t i = 0; i < COUNT(places); i++) {
+		_cleanup_free_ char *path = NULL;
+
+		make_shared(*state, 8, SMALL_SIZE + 1000);
+		path = a_name_of_it(*state);
+		flip(path, places[i], 4);
+		assert_int_equal(shared_that_are_lost(*state, 8, SMALL_SIZE + 1000), 1);
+		assert_int_equal(shared_that_are_lost(*state, 8, SMALL_SIZE + 1000), 0);
+		walk_dir(*state);
+		for (int k = 0; k < walk.n; k++)
+			if (str_ends(walk.paths[k], ".small"))
+				assert_int_equal(unlink(walk.paths[k]), 0);
+		walk_done();
+	}
+}
+
+static void a_content_that_leaves_gives_its_space_back_and_the_others_stay(void **state)
+{
+	_cleanup_free_ char *blocks = in_dir(*state, "blocks");
+	_cleanup_free_ char *path = NULL;
+	uint64_t limit = 800 * KIB;             /* of which an eighth is for documents */
+	size_t lost;
+
+	make_shared(*state, SMALL_BATCH, SUB);  /* 9 pages each */
+	path = a_name_of_it(*state);
+	for (off_t i = 0; i < SMALL_BATCH; i++) {
+		uint64_t used = (uint64_t)time(NULL) - 1000;    /* older than what comes */
+		int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+		assert_int_equal(pwrite(fd, &used, sizeof(used), (i ? i * 9 * SMALL_PAGE : 16 + SMALL_BATCH * 40) + 16), sizeof(used));
+		close(fd);
+	}
+	fill(*state, "large", 3, 256 * KIB, limit);
+	assert_true(bytes_below(blocks) <= limit / 8 * 7);
+	assert_int_equal(read_all(*state, "large", 3, 256 * KIB, NULL), 0);
+	lost = shared_that_are_lost(*state, SMALL_BATCH, SUB);
+	assert_true(lost > 0 && lost < SMALL_BATCH);
+}
+
+static void what_waits_to_be_written_shares_files(void **state)
+{
+	bool shared = false;
+
+	/* Where the writer is quicker than this, each has a file of its own. */
+	for (time_t end = time(NULL) + PATIENCE_S; !shared && time(NULL) < end; ) {
+		struct cache *c = cache_in(*state, 64 * MIB, LIMIT);
+
+		for (unsigned i = 0; i < 200; i++) {
+			char key[20];
+			struct cache_file *f;
+			uint64_t fetched = 0;
+
+			snprintf(key, sizeof(key), "%lu.%u", (unsigned long)clock_mono_ms(), i);
+			f = file_in(c, key, SMALL_SIZE);
+			assert_int_equal(read_through(f, i, 0, SMALL_SIZE, &fetched), -1);
+			cache_close(f);
+		}
+		cache_free(c);
+		walk_dir(*state);
+		for (int k = 0; k < walk.n; k++) {
+			struct stat st;
+
+			assert_null(strstr(walk.paths[k], ".tmp-"));
+			shared |= stat(walk.paths[k], &st) == 0 && st.st_nlink > 1;
+		}
+		walk_done();
+	}
+	assert_true(shared);
+}
+
 static void a_small_content_is_one_file_and_a_longer_one_two(void **state)
 {
 	_cleanup_free_ char *blocks = in_dir(*state, "blocks");
@@ -569,7 +718,7 @@ static void make_earlier_format(const char *dir, const char *key, unsigned salt)
 	fill(dir, key, salt, SMALL_SIZE, LIMIT);
 	small = file_ending(dir, ".small");
 	fd = open(small, O_RDONLY | O_CLOEXEC);
-	assert_int_equal(pread(fd, &have, sizeof(have), 0), sizeof(have));
+	assert_int_equal(pread(fd, &have, sizeof(have), SMALL_RECORD), sizeof(have));
 	close(fd);
 	assert_int_equal(unlink(small), 0);
 	*strrchr(small, '.') = 0;
@@ -759,7 +908,7 @@ static void *watch(void *arg)
 				continue;
 			while ((e = readdir(list)))
 				if (e->d_name[0] != '.' && fstatat(dirfd(list), e->d_name, &st, 0) == 0)
-					bytes += (uint64_t)st.st_blocks * 512;
+					bytes += (uint64_t)st.st_blocks * 512 / st.st_nlink;
 			closedir(list);
 		}
 		if (bytes > most_below)
@@ -1317,6 +1466,10 @@ int main(void)
 		T(another_format_is_not_believed),
 		T(the_map_of_one_content_never_answers_for_another),
 		T(the_file_of_one_small_content_never_answers_for_another),
+		T(small_contents_that_share_a_file_are_all_read),
+		T(damage_to_one_content_costs_no_other_that_shares_its_file),
+		T(a_content_that_leaves_gives_its_space_back_and_the_others_stay),
+		T(what_waits_to_be_written_shares_files),
 		T(a_small_content_is_one_file_and_a_longer_one_two),
 		T(a_small_content_of_the_earlier_format_is_read),
 		T(a_small_content_of_the_earlier_format_is_forgotten_and_evicted_like_any_other),
