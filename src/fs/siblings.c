@@ -5,7 +5,8 @@
  * the inode numbers (cp -r sorts by them). Once a few went up in one of the two orders, the next small files in it are
  * fetched into the cache, more as they are used, none any more when they are not.
  *
- * A backend that can bring several by one request (read_many, policy.batch_files) is asked for many more, half a window at a time.
+ * A backend that can bring several by one request (read_many, policy.batch_files) is asked for many more, half a window at a time and
+ * that by two requests: a reader of files that lie in memory is quicker than the server is with one.
  *
  * siblings_opened() notes an open and hands the files that are worth it to the askers; siblings_watch() is the decider.
  */
@@ -178,20 +179,30 @@ static void choose_locked(struct fs *fs, struct dir *d, struct node **order, siz
 	}
 }
 
-static bool fetch_together(struct fs *fs, const struct chosen *next)
+/* By one request. The references are taken over by true. */
+static bool fetch_together(struct fs *fs, struct node *const nodes[], size_t n)
 {
-	struct together *t = malloc(sizeof(*t) + next->list.n * sizeof(t->nodes[0]));
+	struct together *t = malloc(sizeof(*t) + n * sizeof(t->nodes[0]));
 
 	if (!t)
 		return false;
-	*t = (struct together){fs, next->list.n};
-	memcpy(t->nodes, next->list.at, next->list.n * sizeof(t->nodes[0]));
-	atomic_fetch_add(&fs->siblings, (unsigned)next->list.n);
+	*t = (struct together){fs, n};
+	memcpy(t->nodes, nodes, n * sizeof(t->nodes[0]));
+	atomic_fetch_add(&fs->siblings, (unsigned)n);
 	if (pool_add(fs->askers, together_run, t) == 0)
 		return true;
-	atomic_fetch_sub(&fs->siblings, (unsigned)next->list.n);
+	atomic_fetch_sub(&fs->siblings, (unsigned)n);
 	free(t);
 	return false;
+}
+
+static void fetch_alone(struct fs *fs, struct node *n)
+{
+	atomic_fetch_add(&fs->siblings, 1);
+	if (pool_add(fs->askers, fetch_run, n) == 0)
+		return;
+	atomic_fetch_sub(&fs->siblings, 1);
+	node_unref(n);
 }
 
 void siblings_opened(struct fs *fs, struct node *n)
@@ -208,20 +219,20 @@ void siblings_opened(struct fs *fs, struct node *n)
 		n->fetched_ahead = false;
 		if (!d || !d->listed || n->replaced || !is_small_locked(fs, n) || (at = place_locked(n, d)) == d->order.n)
 			break;
-		window = siblings_watch(&d->siblings, at, n->ino, was_ahead, batch);
+		window = siblings_watch(&d->siblings, at, n->ino, was_ahead, 2 * batch);
 		if (!window || (d->siblings.by_ino && !sort_locked(d)))
 			break;
 		at = d->siblings.by_ino ? place_by_ino(d, n->ino) : at;
 		choose_locked(fs, d, d->siblings.by_ino ? d->sorted.at : d->order.at, at, window, batch, &next);
 	}
-	if (batch && next.list.n > 1 && fetch_together(fs, &next))
-		next.list.n = 0;
-	for (size_t i = 0; i < next.list.n; i++) {
-		atomic_fetch_add(&fs->siblings, 1);
-		if (pool_add(fs->askers, fetch_run, next.list.at[i]) == 0)
+	for (size_t i = 0, part; i < next.list.n; i += part) {
+		part = next.list.n > batch / 2 ? (next.list.n + 1) / 2 : next.list.n;
+		if (part > next.list.n - i)
+			part = next.list.n - i;
+		if (batch && part > 1 && fetch_together(fs, next.list.at + i, part))
 			continue;
-		atomic_fetch_sub(&fs->siblings, 1);
-		node_unref(next.list.at[i]);
+		part = 1;
+		fetch_alone(fs, next.list.at[i]);
 	}
 	vec_done(&next.list);
 }
