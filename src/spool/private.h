@@ -32,6 +32,8 @@
 #define MEMORY_MAX (32u << 20)          /* so much of small ones is in memory, and in no file of its own */
 #define MEMORY_DISK_MIN (256u << 20)    /* ... while so much of the disk is free: a disk that is full is to be heard of by write */
 #define TOGETHER_MAX 256                /* uploads or removals that go by one request, changes in one transaction */
+#define SPARES_MAX 1024                 /* side files that are kept to be used again */
+#define SPARE_BYTES (16u << 10)         /* ... of drafts that are not larger */
 #define OWNER_MAX 33                    /* 32 hexadecimal digits */
 #define HEX_MAX 17
 #define FILES_MAX 128                   /* open files of drafts that nobody is writing to the network */
@@ -149,7 +151,7 @@ struct spool {
 	struct spool_config config;     /* strings are not kept */
 	struct session *session;
 	struct spool_hooks hooks;
-	char *dir, *drafts_dir, *owners_dir;
+	char *dir, *drafts_dir, *owners_dir, *spare_dir;
 	char owner[OWNER_MAX];
 	int owner_fd;                   /* locked while we live */
 	struct journal *journal;
@@ -168,6 +170,9 @@ struct spool {
 	struct map *removed;            /* id -> struct removal * */
 	struct map64 *by_number;        /* number -> struct removal * */
 	struct list removals;
+	uint64_t spares[SPARES_MAX];    /* the numbers of those that there are */
+	unsigned n_spares;
+	uint64_t spares_made;
 	uint64_t used, limit;
 	uint64_t in_memory;             /* all drafts' bytes_room */
 	uint64_t moved_at;
@@ -201,7 +206,8 @@ void recover_unlock(struct spool *s);
 
 /* ---- side.c: what is written beside a draft, so that it keeps its target without a journal ---- */
 int side_write(struct draft *d, bool durable);  /* D held */
-void side_remove(struct draft *d);
+void side_remove(struct draft *d);              /* D held, or nobody knows it */
+void side_drop_spares(struct spool *s);
 int side_path(struct spool *s, const char *hex, char **ret);
 struct row;
 /* Owns what row points to. */

@@ -502,6 +502,22 @@ static bool is_draft_file(const char *name)
 	return strspn(name, "0123456789abcdef") == 12 && (name[12] == 0 || name[12] == '.');
 }
 
+/* Side files that a dead process kept to use them again. */
+static void remove_spares(struct spool *s)
+{
+	_cleanup_(names_done) struct names names = {0};
+	int r = names_in(s->spare_dir, &names);
+	char owner[OWNER_MAX];
+
+	for (size_t i = 0; r == 0 && i < names.list.n; i++) {
+		_cleanup_free_ char *path = NULL;
+
+		snprintf(owner, sizeof(owner), "%s", names.list.at[i]);
+		if (is_owner(owner) && look_at(s, owner, NULL) == DEAD && str_fmt(&path, "%s/%s", s->spare_dir, names.list.at[i]) == 0)
+			(void)unlink(path);
+	}
+}
+
 /* Of the ids in the files' names. */
 static bool lies_around(void *arg, uint64_t id)
 {
@@ -597,6 +613,8 @@ int recover_adopt(struct spool *s, bool files)
 		r = journal_removals(s->journal, one_removal, s);
 	if (r == 0 && files)
 		r = look_at_files(s);
+	if (r == 0 && files)
+		remove_spares(s);
 	if (n)
 		log_info("spool: %u uploads of an earlier mount go on", n);
 	return r;

@@ -4,6 +4,7 @@
  *     journal.db                     journal.c
  *     drafts/HEX, HEX.json ...       content.c, side.c
  *     owners/                        recover.c
+ *     spare/                         side.c
  */
 #include <ctype.h>
 #include <errno.h>
@@ -152,9 +153,13 @@ static int make_folders(struct spool *s, const char *state)
 	if (r == 0)
 		r = str_fmt(&s->owners_dir, "%s/owners", s->dir);
 	if (r == 0)
+		r = str_fmt(&s->spare_dir, "%s/spare", s->dir);
+	if (r == 0)
 		r = file_mkdirs(s->drafts_dir, 0700);
 	if (r == 0)
 		r = file_mkdirs(s->owners_dir, 0700);
+	if (r == 0)
+		r = file_mkdirs(s->spare_dir, 0700);
 	if (r == 0)
 		r = sync_up(s->dir, strlen(state));
 	return r < 0 ? r : check_identity(s);
@@ -312,6 +317,7 @@ void spool_stop(struct spool *s)
 		end_what_never_leaves(s);
 		journal_stop(s->journal);
 	}
+	side_drop_spares(s);
 	recover_unlock(s);
 }
 
@@ -344,6 +350,7 @@ void spool_free(struct spool *s)
 	free(s->dir);
 	free(s->drafts_dir);
 	free(s->owners_dir);
+	free(s->spare_dir);
 	free(s);
 }
 

@@ -278,6 +278,31 @@ static void a_small_one_that_grows_moves_into_a_file(void **state)
 	spool_free(s);
 }
 
+static void so_many_side_files_are_kept_and_no_more(void **state)
+{
+	struct world *w = *state;
+	struct spool *s = spool_in(w);
+	struct draft *d = written(s, "a", 1, 10);
+
+	WITH_LOCK(&s->lock)
+		s->n_spares = SPARES_MAX;
+	draft_due(d, true);
+	assert_true(comes_to(d, DRAFT_DONE));
+	assert_int_equal(files_in(s->spare_dir), 0);
+	assert_int_equal(files_in(s->drafts_dir), 0);
+	draft_unref(d);
+	/* One that is not there after all costs nothing either. */
+	d = written(s, "b", 2, 10);
+	assert_int_equal(files_in(s->drafts_dir), 1);
+	WITH_LOCK(&s->lock)
+		s->n_spares = 0;
+	draft_due(d, true);
+	assert_true(comes_to(d, DRAFT_DONE));
+	assert_int_equal(files_in(s->spare_dir), 1);
+	draft_unref(d);
+	spool_free(s);
+}
+
 static void memory_for_small_ones_has_an_end(void **state)
 {
 	struct world *w = *state;
@@ -640,6 +665,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(many_drafts_share_few_open_files, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(a_small_one_costs_one_file_and_one_transaction, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(a_small_one_that_grows_moves_into_a_file, world_setup, world_teardown),
+		cmocka_unit_test_setup_teardown(so_many_side_files_are_kept_and_no_more, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(memory_for_small_ones_has_an_end, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(what_can_never_fit_is_said_at_once, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(a_write_waits_while_the_queue_moves, world_setup, world_teardown),

@@ -242,6 +242,61 @@ static void a_side_file_that_lacks_a_part_of_its_content_stays_and_is_not_sent(v
 	torn(*state, false, "-1");
 }
 
+/* Which lies under the new name whole, without what the old one had behind its end. */
+static void a_side_file_that_is_used_again_is_the_new_drafts_own(void **state)
+{
+	struct world *w = *state;
+	struct spool *s = spool_in(w);
+	struct draft *d = written(s, "long", 1, 9000);
+	char *spare = path_in(s, "spare"), *journal = path_in(s, "journal.db");
+
+	draft_due(d, true);
+	assert_true(comes_to(d, DRAFT_DONE));
+	draft_unref(d);
+	assert_int_equal(files_in(spare), 1);
+	draft_unref(written(s, "short", 2, 100));
+	assert_int_equal(files_in(spare), 0);
+	assert_int_equal(files_in(s->drafts_dir), 1);
+	crash(s);
+	run("rm -f '%s'*", journal, NULL);
+	s = spool_in(w);
+	assert_int_equal(spool_drain(s, 60000, NULL, NULL, NULL), 0);
+	assert_true(server_has(w, "short", 2, 100) && server_has(w, "long", 1, 9000));
+	assert_int_equal(SEEN(w, uploads), 2);
+	spool_free(s);
+	free(spare);
+	free(journal);
+}
+
+static void spare_side_files_go_with_their_process(void **state)
+{
+	struct world *w = *state;
+	struct spool *s = spool_in(w), *living = spool_in(w);
+	struct draft *d = written(s, "a", 1, 10), *e = written(living, "b", 2, 10), *large = written(s, "large", 3, SPARE_BYTES + 1);
+	char *spare = path_in(s, "spare"), *name = NULL;
+
+	draft_due(d, true);
+	draft_due(e, true);
+	draft_due(large, true);
+	assert_true(comes_to(d, DRAFT_DONE) && comes_to(e, DRAFT_DONE) && comes_to(large, DRAFT_DONE));
+	draft_unref(d);
+	draft_unref(e);
+	draft_unref(large);
+	assert_int_equal(files_in(spare), 2);
+	/* What a killed one leaves, the next removes; not what is a living one's. */
+	assert_int_equal(str_fmt(&name, "%s/%032x.7", spare, 7), 0);
+	run("touch '%s'", name, NULL);
+	free(name);
+	spool_free(s);
+	assert_int_equal(files_in(spare), 2);
+	s = spool_in(w);
+	assert_int_equal(files_in(spare), 1);
+	spool_free(living);
+	assert_int_equal(files_in(spare), 0);
+	spool_free(s);
+	free(spare);
+}
+
 static void an_empty_side_file_goes_when_it_is_old(void **state)
 {
 	struct world *w = *state;
@@ -744,6 +799,8 @@ int main(void)
 		TEST(a_side_file_that_lost_all_costs_nothing_beside_a_row),
 		TEST(a_torn_side_file_without_a_row_stays_and_is_not_sent),
 		TEST(a_side_file_that_lacks_a_part_of_its_content_stays_and_is_not_sent),
+		TEST(a_side_file_that_is_used_again_is_the_new_drafts_own),
+		TEST(spare_side_files_go_with_their_process),
 		TEST(an_empty_side_file_goes_when_it_is_old),
 		TEST(grown_and_not_closed_leaves_the_old_content),
 		TEST(truncated_and_not_closed_leaves_the_old_content),
