@@ -758,6 +758,24 @@ void control_stat_locked(const struct node *n, struct stat *st)
 	st->st_ctim = st->st_atim = st->st_mtim;
 }
 
+/* A document has its thing's time, and of one that was only listed since it changed a listing may tell another one than a look at it
+ * does. Whoever edits a document would take that for somebody else's change. */
+bool control_is_vague_locked(const struct node *n)
+{
+	return n->control->kind == C_DOCUMENT && n->control->about->object.kind == OBJECT_UNKNOWN;
+}
+
+void control_look(struct fs *fs, struct node *n)
+{
+	_cleanup_(node_unrefp) struct node *about = control_about_ref(n);
+	bool vague;
+
+	WITH_LOCK(&fs->lock)
+		vague = control_is_vague_locked(n);
+	if (vague)
+		(void)node_refresh(fs, about, UINT_MAX - 1);    /* what is known will do */
+}
+
 /* ---- writing ---- */
 
 bool control_is_document(const char *name)

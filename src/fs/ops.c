@@ -123,6 +123,8 @@ static void lookup_run(struct op *op)
 			return;
 		}
 	}
+	if (n->control)
+		control_look(fs, n);
 	op_reply_entry(op, n);
 }
 
@@ -202,8 +204,12 @@ static void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 
 static void getattr_run(struct op *op)
 {
-	int r = op->node->control ? 0 : node_refresh(op->fs, op->node, op->fs->attr_ttl_ms);
+	int r = 0;
 
+	if (op->node->control)
+		control_look(op->fs, op->node);
+	else
+		r = node_refresh(op->fs, op->node, op->fs->attr_ttl_ms);
 	if (r < 0)
 		op_reply_err(op, r);
 	else
@@ -221,7 +227,7 @@ static void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	WITH_LOCK(&fs->lock) {
 		unsigned age = fs_now_age(n->object_at);
 
-		fresh = n->control || n->replaced || n == fs->root || node_has_owed_locked(n) || age <= fs->attr_ttl_ms || (n->stale && fs_is_quiet(fs)) ||
+		fresh = (n->control && !control_is_vague_locked(n)) || n->replaced || n == fs->root || node_has_owed_locked(n) || age <= fs->attr_ttl_ms || (n->stale && fs_is_quiet(fs)) ||
 		        (n->object.kind != OBJECT_UNKNOWN && age <= fs->list_ttl_ms && n->parent && n->parent->dir &&
 		         fs_now_age(n->parent->dir->listed_at) <= fs->list_ttl_ms);
 	}

@@ -454,6 +454,9 @@ int control_flush(struct fs *fs, struct handle *h);     /* close: what was writt
 int control_rename(struct fs *fs, struct node *from, const char *name, struct node *to, const char *new_name);  /* both below .scifs, else -EXDEV */
 int control_unlink(struct fs *fs, struct node *parent, const char *name);
 void control_stat_locked(const struct node *n, struct stat *st);                /* mode, size, times */
+/* Has the thing that it tells of been listed only, whose time is another one then? control_look() looks at it. */
+bool control_is_vague_locked(const struct node *n);
+void control_look(struct fs *fs, struct node *n);
 /* A name that looks like a document's, and not like an editor's passing one. Pure. */
 bool control_is_document(const char *name);
 void control_reply_set(struct fs *fs, struct node *n, const char *text, size_t len);     /* what a write to n answered; empty: nothing is kept */

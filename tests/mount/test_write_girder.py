@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -632,6 +633,21 @@ def test_vim_edits_a_document(m, here, place):
         run(vim, '-u', 'NONE', '-i', 'NONE', '-N', '-es', '-c', f'set backupcopy={copy} writebackup', '-c', f'%s/{old}/{new}/', '-c', 'wq',
             here / '.scifs/meta/a.dat.json')
         assert place.meta('a.dat') == {'state': new}
+
+
+def test_a_document_has_the_time_of_its_file_however_that_is_known(m, here, place):
+    """An editor that sees two times believes that somebody else has changed it, and does not write."""
+    item = place.server.make_item(place.id, 'a.dat')
+    made = time.time()
+    wait_for(lambda: time.time() > made + 0.1, 'the clock of the server goes on')     # a listing tells the item's time, a look the file's
+    place.server.upload(item, 'a.dat', b'a', 'item')
+    path = here / '.scifs/meta/a.dat.json'
+    wait_for(path.exists, 'it is seen')
+    for n in range(3):
+        document = os.stat(path).st_mtime_ns
+        assert document == os.stat(here / 'a.dat').st_mtime_ns
+        place.server.set_meta('item', item, {'n': n})           # it is listed anew
+        wait_for(lambda: json.loads(path.read_text())['meta'] == {'n': n}, 'the new text is read')
 
 
 def test_times_and_metadata_send_no_content(m, here, place, relay):
