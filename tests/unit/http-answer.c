@@ -155,7 +155,7 @@ static bool at_once(struct server *s, int fd, const struct asked *q)
 static void test_patience_of_no_time_is_not_hammered(void **state)
 {
 	struct http_config c = quick;
-	c.deadline_ms = 600;
+	c.deadline_ms = 2000;
 	_cleanup_world_ struct world w = world_new(at_once, &c);
 	static const char *const paths[] = {"/0", "/d"};
 
