@@ -706,24 +706,23 @@ def test_a_record_written_anew_has_its_new_bytes(reduct, mount, bucket):
     wait_for(lambda: path.read_bytes() == b'newer', 'the new bytes')
 
 
-def test_a_neighbour_that_goes_gives_no_wrong_byte(reduct, relay, far, bucket):
-    """The server moves the records beside it and goes on from the old places: right bytes, or an error."""
+def test_a_neighbour_that_goes_gives_no_wrong_whole(reduct, relay, far, bucket):
+    """The server moves the records beside it and goes on from the old places. What it has sent before anybody could know of it may be
+    wrong: then the end is not given out."""
     content = hashlib.shake_128(bucket.encode()).digest(40 * MIB)
     for n, c in enumerate((b'a' * 3000000, content, b'z' * 3000000)):
         reduct.server.write(bucket, 'e', START + n, c)
     m = far('cache=none', 'memory=16M', 'ttl=100ms')
     with open(m / f'{bucket}/e/{place(START + 1)}', 'rb', buffering=0) as f:
-        assert f.read(4096) == content[:4096]
+        got = f.read(4096)
+        assert got == content[:4096]
         reduct.server.remove(bucket, 'e', START)
-        time.sleep(0.3)
-        at = 4096
         try:
             while part := f.read(MIB):
-                assert part == content[at:at + len(part)]
-                at += len(part)
-            assert at == len(content)
+                got += part
+            assert got == content
         except OSError as e:
-            assert e.errno in (errno.ESTALE, errno.EIO)
+            assert e.errno in (errno.ESTALE, errno.EIO) and len(got) < len(content)
     wait_for(lambda: right_or_not(m / f'{bucket}/e/{place(START + 1)}', content), 'opened anew it is right')
 
 
