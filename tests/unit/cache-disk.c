@@ -2,6 +2,7 @@
 #include "cache-reader.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <sys/file.h>
@@ -20,6 +21,18 @@
 #define SUB CACHE_SUB
 #define LIMIT (64 * MIB)
 
+/* In libc's place: a file system without hard links. */
+static atomic_bool no_links;
+
+int link(const char *from, const char *to)
+{
+	if (atomic_load(&no_links)) {
+		errno = EPERM;
+		return -1;
+	}
+	return linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
 static int setup(void **state)
 {
 	*state = test_dir_new();
@@ -28,6 +41,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
+	atomic_store(&no_links, false);
 	(void)umount2(*state, MNT_DETACH);      /* of a test that failed */
 	test_dir_done(*state);
 	return log_open(NULL);
@@ -659,6 +673,52 @@ static void a_content_that_leaves_gives_its_space_back_and_the_others_stay(void 
 	assert_int_equal(read_all(*state, "large", 3, 256 * KIB, NULL), 0);
 	lost = shared_that_are_lost(*state, SMALL_BATCH, SUB);
 	assert_true(lost > 0 && lost < SMALL_BATCH);
+}
+
+static void without_hard_links_each_small_content_is_a_file_of_its_own(void **state)
+{
+	struct cache *c = cache_in(*state, 64 * MIB, LIMIT);
+	uint64_t fetched = 0;
+
+	atomic_store(&no_links, true);
+	for (int round = 0; round < 2; round++) {
+		fetched = 0;
+		for (unsigned i = 0; i < 200; i++) {
+			char key[20];
+			struct cache_file *f;
+
+			snprintf(key, sizeof(key), "k%u", i);
+			f = file_in(c, key, SMALL_SIZE);
+			assert_int_equal(read_through(f, i, 0, SMALL_SIZE, &fetched), -1);
+			cache_close(f);
+		}
+		assert_int_equal(stats_of(c).disk_errors, 0);
+		cache_free(c);
+		c = cache_in(*state, 64 * MIB, LIMIT);
+	}
+	/* Those that were to share the first file, before it was known, are fetched once more. */
+	assert_true(fetched < SMALL_BATCH * SMALL_SIZE);
+	cache_free(c);
+	walk_dir(*state);
+	for (int k = 0; k < walk.n; k++)
+		assert_null(strstr(walk.paths[k], ".tmp-"));
+	walk_done();
+}
+
+static void a_name_that_a_crash_left_to_small_contents_goes_in_time(void **state)
+{
+	struct timespec old[2] = {{1000000, 0}, {1000000, 0}};
+	_cleanup_free_ char *path = NULL, *left = NULL;
+
+	make_shared(*state, 4, SMALL_SIZE);
+	path = a_name_of_it(*state);
+	assert_int_equal(str_fmt(&left, "%.*s.tmp-aBcDeF", (int)(strlen(path) - strlen(".small")), path), 0);
+	assert_int_equal(link(path, left), 0);
+	assert_int_equal(utimensat(AT_FDCWD, left, old, 0), 0);
+	assert_int_equal(shared_that_are_lost(*state, 4, SMALL_SIZE), 0);       /* which tells that they were used now */
+	assert_int_equal(utimensat(AT_FDCWD, left, old, 0), 0);
+	fill(*state, "large", 1, 5 * MIB, 4 * MIB);     /* more than there is room for: all is counted */
+	assert_int_equal(access(left, F_OK), -1);
 }
 
 static void what_waits_to_be_written_shares_files(void **state)
@@ -1470,6 +1530,8 @@ int main(void)
 		T(damage_to_one_content_costs_no_other_that_shares_its_file),
 		T(a_content_that_leaves_gives_its_space_back_and_the_others_stay),
 		T(what_waits_to_be_written_shares_files),
+		T(without_hard_links_each_small_content_is_a_file_of_its_own),
+		T(a_name_that_a_crash_left_to_small_contents_goes_in_time),
 		T(a_small_content_is_one_file_and_a_longer_one_two),
 		T(a_small_content_of_the_earlier_format_is_read),
 		T(a_small_content_of_the_earlier_format_is_forgotten_and_evicted_like_any_other),
