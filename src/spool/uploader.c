@@ -87,7 +87,7 @@ static bool is_cancelled(const struct job *j)
 /* All digests of a content that are asked for in one go. */
 static int hash(int fd, uint64_t size, const char *other, char ret[140], char ret_other[DIGEST_HEX_MAX], const int *cancelled)
 {
-	_cleanup_free_ char *buf = malloc(READ_BYTES);
+	_cleanup_free_ char *buf = malloc(size && size < READ_BYTES ? (size_t)size : READ_BYTES);     /* one of READ_BYTES is mapped, and unmapped again */
 	_cleanup_(digest_freep) struct digest *sum = NULL, *second = NULL;
 	char hex[DIGEST_HEX_MAX];
 	int r = digest_new("sha512", &sum);
