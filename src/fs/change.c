@@ -461,9 +461,13 @@ int change_remove_all(struct fs *fs, struct node *n, const int *cancelled, char 
 	}
 	drafts_done(&owed);
 	if (r == 0) {
-		WITH_LOCK(&fs->lock)
-			node_notify_entry(fs, dir, n->name);
 		forget(fs, dir, n, o.id);
+		/* No rmdir(2) tells the kernel: it would say for a moment that the name is taken. The second notice is waited for, as it comes after the first. */
+		WITH_LOCK(&fs->lock) {
+			node_notify_entry(fs, dir, n->name);
+			node_drop_pages_locked(n);
+			(void)fs_wait_changed_locked(fs, &n->dropping, NOTIFY_MAX_MS);
+		}
 	}
 	node_unref(dir);
 	return r;

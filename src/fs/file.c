@@ -9,7 +9,6 @@
 #include "base/str.h"
 #include "fs/private.h"
 
-#define DROPPING_MAX_MS 1000    /* the notifier may be held up behind a page that is still being fetched */
 
 static struct handle *handle_new(struct node *n)
 {
@@ -296,7 +295,7 @@ void file_open_run(struct op *op, struct node *n, bool entry)
 	} else {
 		r = node_refresh_version(fs, n, fs->attr_ttl_ms);
 		WITH_LOCK(&fs->lock)
-			(void)fs_wait_changed_locked(fs, &n->dropping, DROPPING_MAX_MS);
+			(void)fs_wait_changed_locked(fs, &n->dropping, NOTIFY_MAX_MS);
 		if (r == 0)
 			open_now(op, n, entry ? n : NULL);
 	}

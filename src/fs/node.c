@@ -671,6 +671,10 @@ int node_enter_control_locked(struct fs *fs, struct node *parent, const char *na
 			*ret = node_ref_locked(old);
 			return 0;
 		}
+		if (old->control && old->parent && map64_get(fs->by_ino, old->parent->ino) != old->parent) {
+			node_replace_locked(old);       /* of a directory that was removed and made again: it stays with who holds it */
+			break;
+		}
 		ino = 0;
 	}
 	if (ino)

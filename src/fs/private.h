@@ -267,6 +267,7 @@ int node_refresh_version(struct fs *fs, struct node *n, unsigned max_age_ms);
 int node_refresh_now(struct fs *fs, struct node *n, unsigned max_age_ms);
 void node_notify_entry(struct fs *fs, struct node *parent, const char *name);   /* queued for the notifier */
 void node_notify_inode(struct fs *fs, struct node *n, bool data);
+#define NOTIFY_MAX_MS 1000      /* is waited for it: it may be held up behind a page that is still being fetched */
 /* The lock is held. The kernel's pages of its content are of no use any more: they go, and open waits a moment until they have. Were an
  * open itself to drop them (no keep_cache), the kernel would wait for those that another open is reading by then, where no
  * signal reaches it. */

@@ -478,6 +478,15 @@ def test_delete_removes_a_bucket(reduct, m, rest):
         assert 'gone' not in os.listdir(m.path)
 
 
+def test_what_is_removed_and_made_again_has_its_controls_each_time(m):
+    """At once: the server deletes behind its answer. The kernel may know the controls of the earlier ones for long, and they have the same numbers."""
+    for _ in range(40):
+        os.mkdir(m / 'again')
+        assert load(m / 'again/.scifs/info.json')['name'] == 'again'
+        put(m / 'again/.scifs/action', 'delete', 0)
+        assert not (m / 'again').exists()
+
+
 def test_delete_of_something_else_is_refused(m, rest):
     with fails(errno.EINVAL):
         put(m / 'sensors/camera/.scifs/action', 'delete everything', 0)

@@ -526,6 +526,17 @@ static bool is_meta_going(struct reduct *r, const char *path)
 	return e == -EBUSY;
 }
 
+/* Is a bucket that was deleted still there in part, so that none of its name can be made? Whether it is being deleted does not tell: for a
+ * moment after the answer it looks as before (1.20.11). */
+static bool is_bucket_going(struct reduct *r, const char *path)
+{
+	struct ask a = {.method = "HEAD"};
+	int e = reduct_ask(r, &a, "b/%s", path);
+
+	ask_done(&a);
+	return e == 0 || e == -EBUSY;
+}
+
 static void wait_slice(unsigned ms)
 {
 	nanosleep(&(struct timespec){0, ms * 1000000l}, NULL);
@@ -533,7 +544,7 @@ static void wait_slice(unsigned ms)
 
 /* A whole bucket or entry, with all that is in it. The server deletes behind its answer. Asked meanwhile to delete what holds it, it refuses, but has
  * marked the attachments of that one by then, and they stay marked until it is started again (1.20.11). So nothing is asked before all
- * below is gone, and an entry is gone when this returns. */
+ * below is gone, and all is gone when this returns. */
 static int delete_whole(struct reduct *r, const struct place *p)
 {
 	uint64_t end = clock_mono_ms() + GOING_MS;
@@ -565,9 +576,9 @@ static int delete_whole(struct reduct *r, const struct place *p)
 		e = 0;
 	if (e == 0)
 		(void)made_went(r, p, NULL);
-	if (e == 0 && p->what != IS_BUCKET)
-		while (clock_mono_ms() < end && (is_going_below(r, p, true) == 1 || is_meta_going(r, path)))
-			wait_slice(SLICE_MS / 10);
+	while (e == 0 && clock_mono_ms() < end &&
+	       (p->what == IS_BUCKET ? is_bucket_going(r, path) : is_going_below(r, p, true) == 1 || is_meta_going(r, path)))
+		wait_slice(SLICE_MS / 10);
 	reduct_touch(r, p->bucket, p->what == IS_BUCKET ? NULL : p->entry, true);
 	return e;
 }
