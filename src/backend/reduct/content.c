@@ -303,7 +303,9 @@ static int stream_data(void *arg, const void *data, size_t n)
 			j->done = true;
 			list_remove(&j->link);
 		}
-		pthread_cond_broadcast(&r->stream_moved);
+		/* Not for each piece: all wake, and most wait for a later one. */
+		if (j->done || s->dead || s->closed)
+			pthread_cond_broadcast(&r->stream_moved);
 	}
 }
 
